@@ -1,0 +1,62 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let collections = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let lifecycle = Target.Dependency.product(
+  name: "ServiceLifecycle", package: "swift-service-lifecycle")
+
+let package = Package(
+  name: "edge-sql",
+  products: [
+    .executable(name: "edge-sql", targets: ["edge-sql"]),
+    .library(name: "Primary", targets: ["Primary"]),
+    .library(name: "Replica", targets: ["Replica"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+    .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+    .target(name: "WALShip", dependencies: ["CLZ4", nioCore]),
+    .target(name: "Store", dependencies: ["CSQLite", "WALShip", nioCore]),
+    .target(
+      name: "Serving",
+      dependencies: ["Store", "WALShip", nioCore, nioPosix, logging, crypto, collections]),
+    .target(
+      name: "Primary",
+      dependencies: ["Serving", "Store", "WALShip", nioCore, nioPosix, logging, lifecycle]),
+    .target(
+      name: "Replica",
+      dependencies: ["Serving", "Store", "WALShip", nioCore, nioPosix, logging, lifecycle]),
+    .executableTarget(
+      name: "edge-sql",
+      dependencies: [
+        "Primary", "Replica", "Serving", "Store", "WALShip", logging, lifecycle, nioCore, nioPosix,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ]),
+    .target(
+      name: "EdgeTesting", dependencies: ["Primary", "Replica", "Serving", "Store", "WALShip"]),
+    .testTarget(
+      name: "WALShipTests", dependencies: ["WALShip", "EdgeTesting"],
+      resources: [.copy("Fixtures")]),
+    .testTarget(name: "StoreTests", dependencies: ["Store", "EdgeTesting"]),
+    .testTarget(name: "ServingTests", dependencies: ["Serving", "EdgeTesting"]),
+    .testTarget(name: "ReplicationTests", dependencies: ["Primary", "Replica", "EdgeTesting"]),
+    .testTarget(name: "ProcessTests", dependencies: ["edge-sql", "EdgeTesting"]),
+    .testTarget(name: "TidyTests"),
+  ],
+  swiftLanguageModes: [.v6]
+)

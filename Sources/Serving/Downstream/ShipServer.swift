@@ -1,0 +1,139 @@
+// The side of a node that others follow: accepts their connections and tells all of them when there is something new.
+
+import Logging
+import NIOCore
+import NIOPosix
+import Store
+import Synchronization
+import WALShip
+
+/// What the followers of a node are served from; the same on a primary and on a replica that ships onwards.
+public struct ShipSource: Sendable {
+  public var node: NodeIdentity
+  public var tracker: PositionTracker
+  public var map: PageMapFile
+  public var ring: TransactionRing
+  public var pages: PageSource
+  /// The way to the primary's engine, for what followers forward.
+  public var primary: any PrimaryAccess
+  /// The nodes above this one, the primary first; without this one.
+  public var lineage: @Sendable () -> [DatabaseID]
+  /// Milliseconds since this node had contact with the primary.
+  public var contactMilliseconds: @Sendable () -> UInt64
+
+  public init(
+    node: NodeIdentity, tracker: PositionTracker, map: PageMapFile, ring: TransactionRing,
+    pages: PageSource, primary: any PrimaryAccess,
+    lineage: @escaping @Sendable () -> [DatabaseID],
+    contactMilliseconds: @escaping @Sendable () -> UInt64
+  ) {
+    self.node = node
+    self.tracker = tracker
+    self.map = map
+    self.ring = ring
+    self.pages = pages
+    self.primary = primary
+    self.lineage = lineage
+    self.contactMilliseconds = contactMilliseconds
+  }
+}
+
+/// How links between nodes are watched.
+public enum ShipTiming {
+  public static let heartbeatSeconds = 5
+  /// A link on which nothing was heard for so long is dead.
+  public static let silenceSecondsMax = 12
+  public static let handshakeSecondsMax = 10
+}
+
+/// What is known of one follower.
+public struct FollowerStatus: Equatable, Sendable {
+  public var address: String
+  public var name: String
+  public var state: String
+  public var txid: TXID
+  public var bytesSent: UInt64
+  /// Monotonic time of the last message from it.
+  public var heardNanoseconds: UInt64
+  /// Monotonic time since which it lags behind; nil while it has everything.
+  public var behindSinceNanoseconds: UInt64?
+}
+
+/// Serves followers.
+public final class ShipServer: @unchecked Sendable {  // `sessions` is used on `loop` alone, the rest is constant or locked
+  let source: ShipSource
+  let secret: ShipSecret?
+  let logger: Logger
+  private let group: MultiThreadedEventLoopGroup
+  let loop: any EventLoop
+  private var sessions: [ObjectIdentifier: ShipServerSession] = [:]
+  private var channel: (any Channel)?
+  private let isNotified = Atomic<Bool>(false)
+  private let statuses = Mutex<[ObjectIdentifier: FollowerStatus]>([:])
+
+  /// Bytes that may wait in one follower's socket before nothing more is written to it.
+  private static let waitingBytesMax = 1 << 20
+
+  public init(source: ShipSource, secret: ShipSecret?, logger: Logger) {
+    self.source = source
+    self.secret = secret
+    self.logger = logger
+    group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    loop = group.next()
+  }
+
+  /// Begins to accept followers.
+  ///
+  /// - Returns: the address in use, with the port that the system chose if it was 0.
+  public func start(host: String, port: Int) async throws -> SocketAddress {
+    let bootstrap = ServerBootstrap(group: group)
+      .serverChannelOption(.backlog, value: 256)
+      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .childChannelOption(
+        .writeBufferWaterMark,
+        value: .init(low: Self.waitingBytesMax / 4, high: Self.waitingBytesMax)
+      )
+      .childChannelInitializer { [self] channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(ShipServerSession(server: self))
+        }
+      }
+    let channel = try await bootstrap.bind(host: host, port: port).get()
+    self.channel = channel
+    guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
+    return address
+  }
+
+  public func stop() async {
+    try? await channel?.close().get()
+    try? await loop.submit { [self] in for session in sessions.values { session.close() } }.get()
+    try? await group.shutdownGracefully()
+  }
+
+  /// There may be something new for the followers. May be called from any thread.
+  public func notify() {
+    guard !isNotified.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    loop.execute { [self] in
+      isNotified.store(false, ordering: .releasing)
+      for session in sessions.values { session.pump() }
+    }
+  }
+
+  public var followers: [FollowerStatus] {
+    statuses.withLock { $0.values.sorted { ($0.name, $0.address) < ($1.name, $1.address) } }
+  }
+
+  // MARK: For sessions, on the loop
+
+  func add(_ session: ShipServerSession) { sessions[ObjectIdentifier(session)] = session }
+
+  func remove(_ session: ShipServerSession) {
+    sessions[ObjectIdentifier(session)] = nil
+    statuses.withLock { $0[ObjectIdentifier(session)] = nil }
+  }
+
+  func report(_ session: ShipServerSession, _ status: FollowerStatus) {
+    statuses.withLock { $0[ObjectIdentifier(session)] = status }
+  }
+}

@@ -1,0 +1,109 @@
+// One thread of the operating system for one SQLite connection, with a queue of jobs. SQLite blocks, so it never runs on
+// Swift's shared threads.
+
+import Glibc
+import Synchronization
+
+/// A thread that runs jobs one after the other.
+public final class DatabaseThread: @unchecked Sendable {  // the queue is used under `lock` alone
+  public typealias Job = @Sendable () -> Void
+
+  private let lock: UnsafeMutablePointer<pthread_mutex_t>
+  private let wake: UnsafeMutablePointer<pthread_cond_t>
+  private var jobs: [Job] = []
+  private var isStopping = false
+  private var thread = pthread_t()
+
+  public init() {
+    lock = .allocate(capacity: 1)
+    wake = .allocate(capacity: 1)
+    pthread_mutex_init(lock, nil)
+    pthread_cond_init(wake, nil)
+    let context = Unmanaged.passRetained(self).toOpaque()
+    let code = pthread_create(
+      &thread, nil,
+      { pointer in
+        guard let pointer else { return nil }
+        Unmanaged<DatabaseThread>.fromOpaque(pointer).takeRetainedValue().main()
+        return nil
+      }, context)
+    precondition(code == 0, "the system refuses another thread")
+  }
+
+  deinit {
+    pthread_mutex_destroy(lock)
+    pthread_cond_destroy(wake)
+    lock.deallocate()
+    wake.deallocate()
+  }
+
+  private func main() {
+    while true {
+      pthread_mutex_lock(lock)
+      while jobs.isEmpty, !isStopping { pthread_cond_wait(wake, lock) }
+      let batch = jobs
+      jobs.removeAll(keepingCapacity: true)
+      let ends = batch.isEmpty && isStopping
+      pthread_mutex_unlock(lock)
+      if ends { return }
+      for job in batch { job() }
+    }
+  }
+
+  /// Adds a job to the queue.
+  ///
+  /// - Returns: false when the thread has been stopped; the job will not run.
+  @discardableResult
+  public func submit(_ job: @escaping Job) -> Bool {
+    pthread_mutex_lock(lock)
+    defer { pthread_mutex_unlock(lock) }
+    guard !isStopping else { return false }
+    jobs.append(job)
+    pthread_cond_signal(wake)
+    return true
+  }
+
+  /// Lets the queued jobs run, then ends the thread.
+  public func stop() {
+    pthread_mutex_lock(lock)
+    isStopping = true
+    pthread_cond_broadcast(wake)
+    pthread_mutex_unlock(lock)
+  }
+
+  /// Runs `body` on the thread and waits for it; for start and stop, never on an event loop.
+  public func sync<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
+    let done = DispatchGate()
+    let slot = Mutex<Result<T, any Error>?>(nil)
+    let accepted = submit {
+      let result = Result { try body() }
+      slot.withLock { $0 = result }
+      done.open()
+    }
+    guard accepted else { throw ThreadStopped() }
+    done.wait()
+    guard let result = slot.withLock({ $0 }) else { throw ThreadStopped() }
+    return try result.get()
+  }
+}
+
+/// The job came after the thread's end.
+public struct ThreadStopped: Error, CustomStringConvertible {
+  public init() {}
+  public var description: String { "this node is stopping" }
+}
+
+/// Lets one thread wait for another.
+private final class DispatchGate: @unchecked Sendable {  // a semaphore of the C library
+  private let semaphore: UnsafeMutablePointer<sem_t>
+  init() {
+    semaphore = .allocate(capacity: 1)
+    sem_init(semaphore, 0, 0)
+  }
+  deinit {
+    sem_destroy(semaphore)
+    semaphore.deallocate()
+  }
+  func open() { sem_post(semaphore) }
+  func wait() { while sem_wait(semaphore) != 0 && errno == EINTR {} }
+}

@@ -1,0 +1,17 @@
+// The two clocks: one for intervals and time limits, one that is only shown to people.
+
+import Glibc
+
+/// Nanoseconds of the monotonic clock: for every interval and time limit.
+public func monotonicNanoseconds() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &time)
+  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
+/// Microseconds since 1970 by the wall clock: for logs and for people, never for a decision.
+public func wallClockMicroseconds() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_REALTIME, &time)
+  return UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000
+}

@@ -1,0 +1,186 @@
+// A file that the engine itself reads and writes: the WAL, the page map, a copy in progress.
+// Every call names its operation, so that errors say what failed and tests can make it fail.
+
+import Glibc
+
+/// What the engine was doing with a file.
+public enum DiskOperation: String, Sendable, CaseIterable {
+  case openLog, readLog, writeLog, syncLog, truncateLog
+  case openPageMap, growPageMap, syncPageMap, mapPageMap
+  case openCopy, writeCopy, readCopy, syncCopy, truncateCopy, renameCopy, syncDirectory, removeFile
+  case readFile
+}
+
+/// A failed call to the operating system.
+public struct DiskError: Error, Equatable, Sendable, CustomStringConvertible {
+  public var operation: DiskOperation
+  public var errorNumber: Int32
+  public var path: String
+  public var isDiskFull: Bool { errorNumber == ENOSPC || errorNumber == EDQUOT }
+  public var description: String {
+    "\(operation.rawValue) failed on \(path): \(String(cString: strerror(errorNumber)))"
+  }
+}
+
+/// Lets tests fail chosen disk operations of this process.
+public enum DiskFaults {
+  /// Called before each operation; a non-zero result is taken as its `errno`. Set once, before nodes start.
+  nonisolated(unsafe) public static var inject: (@Sendable (DiskOperation) -> Int32)?  // test hook, set before any thread starts
+
+  static func check(_ operation: DiskOperation, _ path: String) throws(DiskError) {
+    guard let inject else { return }
+    let number = inject(operation)
+    if number != 0 { throw DiskError(operation: operation, errorNumber: number, path: path) }
+  }
+}
+
+/// An open file. Reads and writes are complete or fail; EINTR and short transfers are dealt with here.
+public final class DiskFile: Sendable {
+  public enum Mode: Sendable { case readOnly, readWrite, create }
+
+  public let path: String
+  let descriptor: Int32
+
+  public init(path: String, mode: Mode, operation: DiskOperation) throws(DiskError) {
+    try DiskFaults.check(operation, path)
+    let flags =
+      switch mode {
+      case .readOnly: O_RDONLY
+      case .readWrite: O_RDWR
+      case .create: O_RDWR | O_CREAT
+      }
+    let descriptor = open(path, flags | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else {
+      throw DiskError(operation: operation, errorNumber: errno, path: path)
+    }
+    self.path = path
+    self.descriptor = descriptor
+  }
+
+  deinit { close(descriptor) }
+
+  /// Reads up to `buffer.count` bytes; fewer only at the end of the file.
+  public func read(
+    into buffer: UnsafeMutableRawBufferPointer, at offset: Int, _ operation: DiskOperation
+  ) throws(DiskError) -> Int {
+    try DiskFaults.check(operation, path)
+    var done = 0
+    while done < buffer.count {
+      let count = pread(
+        descriptor, buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset + done))
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw DiskError(operation: operation, errorNumber: errno, path: path)
+      }
+      if count == 0 { break }
+      done += count
+    }
+    return done
+  }
+
+  public func write(
+    _ buffer: UnsafeRawBufferPointer, at offset: Int, _ operation: DiskOperation
+  ) throws(DiskError) {
+    try DiskFaults.check(operation, path)
+    var done = 0
+    while done < buffer.count {
+      let count = pwrite(
+        descriptor, buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset + done))
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw DiskError(operation: operation, errorNumber: errno, path: path)
+      }
+      done += count
+    }
+  }
+
+  /// Makes the bytes durable. A failure is final: the bytes may be lost, and a second try would not say so.
+  ///
+  /// Source: https://wiki.postgresql.org/wiki/Fsync_Errors
+  public func sync(_ operation: DiskOperation) throws(DiskError) {
+    try DiskFaults.check(operation, path)
+    guard fdatasync(descriptor) == 0 else {
+      throw DiskError(operation: operation, errorNumber: errno, path: path)
+    }
+  }
+
+  public func truncate(to size: Int, _ operation: DiskOperation) throws(DiskError) {
+    try DiskFaults.check(operation, path)
+    guard ftruncate(descriptor, off_t(size)) == 0 else {
+      throw DiskError(operation: operation, errorNumber: errno, path: path)
+    }
+  }
+
+  /// Reserves the blocks, so that later writes through a mapping cannot fail.
+  func allocate(size: Int, _ operation: DiskOperation) throws(DiskError) {
+    try DiskFaults.check(operation, path)
+    let number = posix_fallocate(descriptor, 0, off_t(size))
+    guard number == 0 else {
+      throw DiskError(operation: operation, errorNumber: number, path: path)
+    }
+  }
+
+  public var size: Int {
+    var info = stat()
+    return fstat(descriptor, &info) == 0 ? Int(info.st_size) : 0
+  }
+}
+
+/// What the engine does with whole files.
+public enum Disk {
+  public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+  public static func size(_ path: String) -> Int? {
+    var info = stat()
+    return stat(path, &info) == 0 ? Int(info.st_size) : nil
+  }
+
+  public static func rename(_ from: String, to: String) throws(DiskError) {
+    try DiskFaults.check(.renameCopy, from)
+    guard Glibc.rename(from, to) == 0 else {
+      throw DiskError(operation: .renameCopy, errorNumber: errno, path: from)
+    }
+    try syncDirectory(of: to)
+  }
+
+  /// Removes a file if it is there.
+  public static func remove(_ path: String) throws(DiskError) {
+    try DiskFaults.check(.removeFile, path)
+    guard unlink(path) == 0 || errno == ENOENT else {
+      throw DiskError(operation: .removeFile, errorNumber: errno, path: path)
+    }
+  }
+
+  /// Makes names in the folder of `path` durable.
+  public static func syncDirectory(of path: String) throws(DiskError) {
+    try DiskFaults.check(.syncDirectory, path)
+    let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+    let descriptor = open(folder.isEmpty ? "/" : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw DiskError(operation: .syncDirectory, errorNumber: errno, path: folder)
+    }
+    defer { close(descriptor) }
+    guard fsync(descriptor) == 0 || errno == EINVAL else {
+      throw DiskError(operation: .syncDirectory, errorNumber: errno, path: folder)
+    }
+  }
+
+  /// The first bytes of a file that no connection of this process has open.
+  public static func readPrefix(of path: String, count: Int) throws(DiskError) -> [UInt8] {
+    let file = try DiskFile(path: path, mode: .readOnly, operation: .readFile)
+    var bytes = [UInt8](repeating: 0, count: count)
+    let result: Result<Int, DiskError> = bytes.withUnsafeMutableBytes { buffer in
+      Result { () throws(DiskError) -> Int in try file.read(into: buffer, at: 0, .readFile) }
+    }
+    bytes.removeLast(count - (try result.get()))
+    return bytes
+  }
+}
+
+extension Disk {
+  /// The permission bits of a file.
+  public static func permissions(_ path: String) -> UInt32? {
+    var info = stat()
+    return stat(path, &info) == 0 ? UInt32(info.st_mode & 0o7777) : nil
+  }
+}

@@ -1,0 +1,285 @@
+// The page map on disk: a shared mapping, so that what was written survives the end of the process. What must survive
+// a power loss is made durable by `saveBase`, before the WAL that could rebuild it is reset. Format: docs/FORMAT.md
+
+import Glibc
+import Synchronization
+import WALShip
+
+/// The page map of one database. Safe to use from any thread.
+public final class PageMapFile: @unchecked Sendable {  // everything below is read and written under `lock`
+  public let path: String
+  public let identity: PageMapIdentity
+  private let file: DiskFile
+  private let lock = Mutex<Void>(())
+  private var mapping: UnsafeMutableRawPointer
+  private var mappedBytes: Int
+  private var capacity: Int
+  private var baseRecord: PageMapBase
+  private var liveRecord: PageMapLive
+
+  /// Pages that the file grows by at a time.
+  private static let growth = 4096
+
+  /// Makes an empty map, in place of any that is there.
+  public init(
+    creating path: String, identity: PageMapIdentity, history: EpochHistory
+  ) throws(DiskError) {
+    self.path = path
+    self.identity = identity
+    try Disk.remove(path)
+    file = try DiskFile(path: path, mode: .create, operation: .openPageMap)
+    capacity = Self.growth
+    mappedBytes = PageMapLayout.fileBytes(pages: capacity)
+    try file.allocate(size: mappedBytes, .growPageMap)
+    mapping = try Self.map(file, bytes: mappedBytes)
+    let nowhere = LogPlace(salts: Salts(first: 0, second: 0), frame: 0)
+    baseRecord = PageMapBase(
+      sequence: 0, history: history, txid: .zero, checksum: .empty, place: nowhere, pageCount: 0,
+      isClean: false)
+    liveRecord = PageMapLive(
+      sequence: 0, txid: .zero, checksum: .empty, place: nowhere, pageCount: 0)
+    identity.encode(into: UnsafeMutableRawBufferPointer(start: mapping, count: 64))
+    try saveBase(baseRecord)
+    try Disk.syncDirectory(of: path)
+  }
+
+  /// Opens a map that is there.
+  ///
+  /// - Throws: `DiskError`, `PageMapIdentity.Failure`; a damaged map must be built again from the database.
+  public init(opening path: String) throws {
+    self.path = path
+    file = try DiskFile(path: path, mode: .readWrite, operation: .openPageMap)
+    let size = file.size
+    guard size >= PageMapLayout.headerBytes else { throw PageMapIdentity.Failure.notAPageMap }
+    capacity = (size - PageMapLayout.headerBytes) / PageMapEntry.byteCount
+    mappedBytes = size
+    mapping = try Self.map(file, bytes: size)
+    let bytes = UnsafeRawBufferPointer(start: mapping, count: size)
+    func slot(_ offset: Int, _ count: Int) -> UnsafeRawBufferPointer {
+      UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + count])
+    }
+    do {
+      identity = try PageMapIdentity(decoding: slot(0, PageMapIdentity.byteCount))
+      let bases = PageMapLayout.baseOffsets.compactMap {
+        PageMapBase(decoding: slot($0, PageMapBase.byteCount))
+      }
+      guard let base = bases.max(by: { $0.sequence < $1.sequence }), base.pageCount <= capacity else {
+        throw PageMapIdentity.Failure.notAPageMap
+      }
+      let lives = PageMapLayout.liveOffsets.compactMap {
+        PageMapLive(decoding: slot($0, PageMapLive.byteCount))
+      }
+      baseRecord = base
+      let fallback = PageMapLive(
+        sequence: 0, txid: base.txid, checksum: base.checksum, place: base.place,
+        pageCount: base.pageCount)
+      let live = lives.max { $0.sequence < $1.sequence } ?? fallback
+      liveRecord = live.pageCount <= capacity ? live : fallback
+    } catch {
+      munmap(mapping, mappedBytes)
+      throw error
+    }
+  }
+
+  deinit { munmap(mapping, mappedBytes) }
+
+  private static func map(_ file: DiskFile, bytes: Int) throws(DiskError) -> UnsafeMutableRawPointer {
+    try DiskFaults.check(.mapPageMap, file.path)
+    guard
+      let pointer = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor, 0),
+      pointer != MAP_FAILED
+    else { throw DiskError(operation: .mapPageMap, errorNumber: errno, path: file.path) }
+    return pointer
+  }
+
+  /// Which run of the operating system this is.
+  public static let bootID: [UInt8] = {
+    guard let text = try? Disk.readPrefix(of: "/proc/sys/kernel/random/boot_id", count: 36) else {
+      return []
+    }
+    let digits = String(decoding: text, as: UTF8.self).filter { $0 != "-" }
+    return stride(from: 0, to: digits.count, by: 2).compactMap { offset in
+      UInt8(digits.dropFirst(offset).prefix(2), radix: 16)
+    }
+  }()
+
+  // MARK: Records
+
+  public var base: PageMapBase { lock.withLock { _ in baseRecord } }
+  public var live: PageMapLive { lock.withLock { _ in liveRecord } }
+  /// True when no power loss can have come between the last write to this map and now.
+  public var isOfThisBoot: Bool { !Self.bootID.isEmpty && base.bootID == Self.bootID }
+
+  /// Makes every entry durable, then the record that says what they stand for.
+  ///
+  /// Call it before the WAL that holds the transactions up to `base` may be reset.
+  public func saveBase(_ base: PageMapBase) throws(DiskError) {
+    let result: Result<Void, DiskError> = lock.withLock { _ in
+      do throws(DiskError) {
+        try sync()
+        var record = base
+        record.sequence = baseRecord.sequence + 1
+        record.bootID = Self.bootID
+        let offset = PageMapLayout.baseOffsets[Int(record.sequence & 1)]
+        record.encode(into: UnsafeMutableRawBufferPointer(start: mapping + offset, count: 512))
+        try sync()
+        baseRecord = record
+        return .success(())
+      } catch { return .failure(error) }
+    }
+    try result.get()
+  }
+
+  private func sync() throws(DiskError) {
+    try DiskFaults.check(.syncPageMap, path)
+    guard msync(mapping, mappedBytes, MS_SYNC) == 0 else {
+      throw DiskError(operation: .syncPageMap, errorNumber: errno, path: path)
+    }
+  }
+
+  // MARK: Entries
+
+  public func entry(_ pgno: Pgno) -> PageMapEntry {
+    lock.withLock { _ in pgno.index < capacity ? load(pgno) : .absent }
+  }
+
+  /// The entries of `count` pages from `first` on.
+  public func entries(from first: Pgno, count: Int) -> [PageMapEntry] {
+    lock.withLock { _ in
+      (first.index..<first.index + count).map {
+        $0 < capacity ? load(Pgno(UInt32($0 + 1))) : .absent
+      }
+    }
+  }
+
+  /// Changes entries and then the live record, as one step for all other users of the map.
+  public func update<T>(_ body: (inout Editor) throws -> T) throws -> T {
+    try lock.withLock { _ in
+      var editor = Editor(map: self, live: liveRecord)
+      let result = try body(&editor)
+      if editor.live != liveRecord {
+        editor.live.sequence = liveRecord.sequence + 1
+        liveRecord = editor.live
+        let offset = PageMapLayout.liveOffsets[Int(liveRecord.sequence & 1)]
+        liveRecord.encode(into: UnsafeMutableRawBufferPointer(start: mapping + offset, count: 64))
+      }
+      return result
+    }
+  }
+
+  /// Changes entries while the lock is held.
+  public struct Editor {
+    fileprivate let map: PageMapFile
+    public var live: PageMapLive
+    /// The last page that was set, which may lie beyond the end of the database until `resize`.
+    private var highest: UInt32 = 0
+
+    fileprivate init(map: PageMapFile, live: PageMapLive) {
+      self.map = map
+      self.live = live
+    }
+
+    public func entry(_ pgno: Pgno) -> PageMapEntry {
+      pgno.index < map.capacity ? map.load(pgno) : .absent
+    }
+
+    /// Notes a new version of a page and brings the checksum of the database up to date.
+    public mutating func set(_ pgno: Pgno, _ entry: PageMapEntry) throws(DiskError) {
+      if pgno.index >= map.capacity { try map.grow(to: Int(pgno.rawValue)) }
+      highest = max(highest, pgno.rawValue)
+      let old = map.load(pgno)
+      live.checksum.toggle(old.checksum)
+      live.checksum.toggle(entry.checksum)
+      map.store(pgno, entry)
+    }
+
+    /// Forgets entries beyond the end of the database, which a cut-off transaction may have left there.
+    mutating func clear(beyond pageCount: UInt32) {
+      guard Int(pageCount) < map.capacity else { return }
+      for index in Int(pageCount)..<map.capacity { map.store(Pgno(UInt32(index + 1)), .absent) }
+    }
+
+    /// Sets the number of pages; the entries of pages that are gone are cleared.
+    public mutating func resize(to pageCount: UInt32) throws(DiskError) {
+      let last = max(live.pageCount, highest)
+      if pageCount < last {
+        for number in pageCount + 1...last { try set(Pgno(number), .absent) }
+      }
+      live.pageCount = pageCount
+    }
+  }
+
+  /// The pages after `cursor` that changed after `txid`, at most `limit`, in order, looking at `scan` pages at most.
+  ///
+  /// - Returns: the pages, and the page after which to go on; nil when the end was reached.
+  public func changedPages(
+    since txid: TXID, after cursor: UInt32, through last: UInt32, limit: Int, scan: Int = 65536
+  ) -> (pages: [Pgno], cursor: UInt32?) {
+    pages(after: cursor, through: last, limit: limit, scan: scan) { $1.txid > txid }
+  }
+
+  /// The pages whose checksum is not the one in `checksums`, which begins with page 1.
+  public func differingPages(
+    from checksums: [UInt64], after cursor: UInt32, through last: UInt32, limit: Int,
+    scan: Int = 65536
+  ) -> (pages: [Pgno], cursor: UInt32?) {
+    pages(after: cursor, through: last, limit: limit, scan: scan) { pgno, entry in
+      entry.checksum != (pgno.index < checksums.count ? checksums[pgno.index] : 0)
+    }
+  }
+
+  private func pages(
+    after cursor: UInt32, through last: UInt32, limit: Int, scan: Int,
+    where isWanted: (Pgno, PageMapEntry) -> Bool
+  ) -> (pages: [Pgno], cursor: UInt32?) {
+    lock.withLock { _ in
+      var pages: [Pgno] = []
+      var number = cursor
+      let end = min(last, UInt32(clamping: Int(cursor) + scan))
+      while number < end {
+        number += 1
+        guard Int(number) <= capacity else { break }
+        if isWanted(Pgno(number), load(Pgno(number))) {
+          pages.append(Pgno(number))
+          if pages.count >= limit { break }
+        }
+      }
+      return (pages, number >= last || Int(number) > capacity ? nil : number)
+    }
+  }
+
+  /// Recomputes what the checksums of all pages add up to.
+  public func checksumOfEntries(pageCount: UInt32) -> DatabaseChecksum {
+    lock.withLock { _ in
+      var sum = DatabaseChecksum.empty
+      for index in 0..<min(Int(pageCount), capacity) {
+        sum.toggle(load(Pgno(UInt32(index + 1))).checksum)
+      }
+      return sum
+    }
+  }
+
+  private func load(_ pgno: Pgno) -> PageMapEntry {
+    let pointer = mapping + PageMapLayout.entryOffset(pgno)
+    return PageMapEntry(
+      txid: TXID(pointer.load(as: UInt64.self)),
+      checksum: pointer.load(fromByteOffset: 8, as: UInt64.self))
+  }
+
+  private func store(_ pgno: Pgno, _ entry: PageMapEntry) {
+    let pointer = mapping + PageMapLayout.entryOffset(pgno)
+    pointer.storeBytes(of: entry.txid.rawValue, as: UInt64.self)
+    pointer.storeBytes(of: entry.checksum, toByteOffset: 8, as: UInt64.self)
+  }
+
+  private func grow(to pages: Int) throws(DiskError) {
+    let wanted = (pages + pages / 8 + Self.growth - 1) / Self.growth * Self.growth
+    let bytes = PageMapLayout.fileBytes(pages: wanted)
+    try file.allocate(size: bytes, .growPageMap)
+    let pointer = try Self.map(file, bytes: bytes)
+    munmap(mapping, mappedBytes)
+    mapping = pointer
+    mappedBytes = bytes
+    capacity = wanted
+  }
+}

@@ -1,0 +1,244 @@
+// A primary's database: the one writing connection, the capture of everybody's commits, the page map and the
+// checkpointer, opened in an order that loses nothing.
+
+import Glibc
+import WALShip
+
+/// An open primary database. It belongs to the writer's thread, apart from what is marked otherwise.
+public final class PrimaryDatabase {
+  public let path: String
+  public let pageSize: PageSize
+  public let connection: Connection
+  /// May be used from any thread.
+  public let map: PageMapFile
+  /// May be used from any thread.
+  public let tracker: PositionTracker
+  /// Used by one thread at a time: the checkpoint thread while the node runs.
+  public let checkpointer: Checkpointer
+  public private(set) var capture: WALCapture
+  /// May be used from any thread.
+  public let logWatch: LogWatch
+  private let index: WALIndex
+  private let log: LogFile
+  /// What the start did, for the log.
+  public private(set) var notes: [String] = []
+
+  public enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
+    case notADatabase(String)
+    case replicaFile(String)
+    case locked(String)
+    case cannotSwitchToWAL(String, String)
+    case pageMapMismatch(String)
+    public var description: String {
+      switch self {
+      case .notADatabase(let path): "\(path) is not a SQLite database"
+      case .replicaFile(let path):
+        "\(path) is a replica's file; start it with `edge-sql replica`, or make it a primary's with `edge-sql promote`"
+      case .locked(let path):
+        "another edge-sql primary, or a program that checkpoints without end, has \(path) open"
+      case .cannotSwitchToWAL(let path, let mode):
+        "\(path) stays in journal mode \(mode): close the programs that use it and start again"
+      case .pageMapMismatch(let path):
+        "\(path) belongs to another database or a newer release; move it away to let the primary make a new one"
+      }
+    }
+  }
+
+  public static func pageMapPath(of database: String) -> String { database + "-pagemap" }
+
+  /// Opens the database at `path`, or makes one.
+  public init(path: String, newPageSize: PageSize? = nil) throws {
+    self.path = path
+    try Self.inspect(path)
+    connection = try Connection(path: path, mode: .create)
+    connection.setBusyTimeout(milliseconds: 5000)
+    if let newPageSize, !(try Self.hasPages(path)) {
+      try connection.execute("PRAGMA page_size=\(newPageSize.bytes)")
+    }
+    let mode = try connection.query("PRAGMA journal_mode").first?.first
+    if mode != .text("wal") {
+      let now = try connection.query("PRAGMA journal_mode=WAL").first?.first
+      guard now == .text("wal") else {
+        throw Failure.cannotSwitchToWAL(path, mode.map { "\($0)" } ?? "?")
+      }
+      if try Self.hasPages(path) { notes.append("switched the database to WAL mode") }
+    }
+    connection.keepLog()
+    try connection.execute("PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST; PRAGMA foreign_keys=ON")
+    guard let bytes = try connection.queryInteger("PRAGMA page_size"), let pageSize = PageSize(Int(bytes))
+    else { throw Failure.notADatabase(path) }
+    self.pageSize = pageSize
+    _ = try connection.query("SELECT rootpage FROM sqlite_schema LIMIT 1")
+    index = try WALIndex(connection: connection)
+    log = try LogFile(databasePath: path, pageSize: pageSize, writable: true)
+
+    let opened = try Self.openMap(path, pageSize)
+    map = opened.map
+    checkpointer = try Checkpointer(path: path, map: map)
+    var isLocked = checkpointer.takeLock()
+    for _ in 0..<300 where !isLocked {
+      usleep(10_000)
+      isLocked = checkpointer.takeLock()
+    }
+    guard isLocked else { throw Failure.locked(path) }
+
+    let recovery = PageMapRecovery(map: map, index: index, log: log)
+    let recovered = try Self.recover(
+      recovery, connection: connection, isNew: opened.isNew,
+      changeCounter: try checkpointer.fileChangeCounter())
+    notes += recovered.notes
+    capture = recovered.capture
+    // Whatever the WAL holds by now is about to be told to replicas: it must survive a power loss.
+    try log.file.sync(.syncLog)
+    let live = map.live
+    let history = map.base.history
+    tracker = PositionTracker(
+      position: Position(
+        database: map.identity.database, epoch: history.current, txid: live.txid,
+        checksum: live.checksum),
+      place: capture.place, history: history)
+    logWatch = LogWatch(index: index)
+  }
+
+  /// The file is looked at before SQLite opens it: what is not ours stays untouched.
+  private static func inspect(_ path: String) throws {
+    guard let size = Disk.size(path), size > 0 else { return }
+    guard let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100)) else {
+      throw Failure.notADatabase(path)
+    }
+    if header.stamp != nil { throw Failure.replicaFile(path) }
+  }
+
+  private static func hasPages(_ path: String) throws -> Bool { (Disk.size(path) ?? 0) > 0 }
+
+  private static func openMap(
+    _ path: String, _ pageSize: PageSize
+  ) throws -> (map: PageMapFile, isNew: Bool) {
+    let mapPath = pageMapPath(of: path)
+    if Disk.exists(mapPath) {
+      let map: PageMapFile
+      do {
+        map = try PageMapFile(opening: mapPath)
+      } catch is PageMapIdentity.Failure {
+        throw Failure.pageMapMismatch(mapPath)
+      }
+      guard map.identity.pageSize == pageSize else { throw Failure.pageMapMismatch(mapPath) }
+      return (map, false)
+    }
+    let identity = PageMapIdentity(
+      database: DatabaseID(high: .random(in: 1 ... .max), low: .random(in: 0 ... .max)),
+      pageSize: pageSize)
+    let map = try PageMapFile(
+      creating: mapPath, identity: identity, history: EpochHistory(current: Epoch(1)))
+    return (map, true)
+  }
+
+  // MARK: Recovery
+
+  private static func recover(
+    _ recovery: PageMapRecovery, connection: Connection, isNew: Bool, changeCounter: UInt32
+  ) throws -> (capture: WALCapture, notes: [String]) {
+    let map = recovery.map
+    guard let header = recovery.index.header() else {
+      throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
+    }
+    if !isNew, let place = recovery.connectingPlace(header) {
+      let before = map.live
+      let trustsLive = map.isOfThisBoot
+      let capture = try recovery.replay(from: place, numbering: .counting)
+      let now = map.live
+      guard trustsLive, now.txid < before.txid else { return (capture, []) }
+      // The WAL ends before what was seen of it: an older copy. What was after is lost.
+      try beginEpoch(map, after: now.txid, place: capture.place)
+      return (
+        capture,
+        ["the WAL ends at transaction \(now.txid), before \(before.txid): a new epoch begins"]
+      )
+    }
+    return try rescan(recovery, connection: connection, isNew: isNew, changeCounter: changeCounter)
+  }
+
+  private static func rescan(
+    _ recovery: PageMapRecovery, connection: Connection, isNew: Bool, changeCounter: UInt32
+  ) throws -> (capture: WALCapture, notes: [String]) {
+    let map = recovery.map
+    try connection.execute("BEGIN IMMEDIATE")
+    defer { try? connection.execute("ROLLBACK") }
+    guard let header = recovery.index.header() else {
+      throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
+    }
+    let count = try connection.queryInteger("PRAGMA page_count") ?? 0
+    let known = max(map.live.txid, map.base.txid)
+    let trusted = map.isOfThisBoot || map.base.isClean
+    let differing = try recovery.scan(header, pageCount: UInt32(clamping: count), txid: known.next)
+    let capture = WALCapture(
+      index: recovery.index, log: recovery.log, map: map, place: header.place, numbering: .counting)
+    if differing == 0 {
+      try map.update { $0.live.txid = known }
+      return (capture, [])
+    }
+    if isNew { return (capture, ["adopted the database: \(count) pages"]) }
+    if trusted, changeCounter > map.base.changeCounter {
+      return (capture, ["\(differing) pages changed while no primary ran: captured as one transaction"])
+    }
+    try beginEpoch(map, after: .zero, place: header.place)
+    return (
+      capture,
+      ["\(differing) pages differ from the page map, and it cannot be proven why: a new epoch begins"]
+    )
+  }
+
+  private static func beginEpoch(_ map: PageMapFile, after last: TXID, place: LogPlace) throws {
+    var base = map.base
+    base.history.fork(after: last)
+    base.isClean = false
+    let live = map.live
+    base.txid = live.txid
+    base.checksum = live.checksum
+    base.pageCount = live.pageCount
+    base.place = place
+    try map.saveBase(base)
+  }
+
+  // MARK: Commits
+
+  /// The frame with which the last commit of this connection ended.
+  public var lastFrame: UInt32 { index.header()?.frameCount ?? 0 }
+
+  /// Takes the commits up to `limit`, whose frames are durable already.
+  public func captureDurable(through limit: UInt32?) throws -> [CapturedTransaction] {
+    try note(try capture.capture(through: limit))
+  }
+
+  /// Takes all commits there are, after making them durable.
+  public func captureAll() throws -> [CapturedTransaction] {
+    guard let header = index.header(), header.place != capture.place else { return [] }
+    try log.file.sync(.syncLog)
+    let limit = header.salts == capture.place.salts || header.frameCount > 0 ? header.frameCount : nil
+    return try note(try capture.capture(through: limit))
+  }
+
+  private func note(_ captured: [CapturedTransaction]) throws -> [CapturedTransaction] {
+    for transaction in captured {
+      tracker.advance(to: transaction.position, at: transaction.place)
+    }
+    return captured
+  }
+
+  /// The size of the WAL in frames, and how many of them are in the file already.
+  public var logState: (frames: UInt32, copied: UInt32) {
+    (index.header()?.frameCount ?? 0, index.backfilled)
+  }
+
+  public func syncLog() throws { try log.file.sync(.syncLog) }
+}
+
+/// Sees whether the WAL has moved, by looking at shared memory. Safe to use from any thread.
+public struct LogWatch: Sendable {
+  let index: WALIndex
+  /// Differs after every commit of any process.
+  public var signature: UInt64 { index.signature() }
+  public var place: LogPlace? { index.header()?.place }
+  public var frames: UInt32 { index.header()?.frameCount ?? 0 }
+  public var copiedFrames: UInt32 { index.backfilled }
+}

@@ -1,0 +1,88 @@
+// Reads the pages of the database as they were at one position, while commits go on: for catch-up, backup and checks.
+
+import WALShip
+
+/// A consistent view of all pages. It belongs to one thread; keep it short, for it pins the WAL.
+public final class SnapshotReader {
+  /// What the open snapshot shows.
+  public struct Snapshot: Equatable, Sendable {
+    public var position: Position
+    public var pageCount: UInt32
+    /// The last frame that counts, 0 when everything is in the file.
+    fileprivate var lastFrame: UInt32
+  }
+
+  private let connection: Connection
+  private let probe: Statement
+  private let index: WALIndex
+  private let pages: PageReader
+  private let tracker: PositionTracker
+  private let page: PageMemory
+  public private(set) var snapshot: Snapshot?
+
+  /// How often to look again when commits come between.
+  private static let triesMax = 10_000
+
+  public init(path: String, pageSize: PageSize, tracker: PositionTracker) throws {
+    connection = try Connection(path: path, mode: .readOnly)
+    connection.setBusyTimeout(milliseconds: 1000)
+    probe = try connection.prepare("SELECT rootpage FROM sqlite_schema LIMIT 1")
+    _ = try probe.step()
+    probe.reset()
+    index = try WALIndex(connection: connection)
+    let log = try LogFile(databasePath: path, pageSize: pageSize, writable: false)
+    pages = PageReader(index: index, log: log, pageSize: pageSize.bytes)
+    page = PageMemory(bytes: pageSize.bytes)
+    self.tracker = tracker
+  }
+
+  /// Opens a snapshot whose exact position is known.
+  ///
+  /// - Throws: `SQLITE_BUSY` when commits kept coming between; try again.
+  public func begin() throws -> Snapshot {
+    precondition(snapshot == nil, "a snapshot is open already")
+    for _ in 0..<Self.triesMax {
+      guard let before = index.header() else { continue }
+      let copiedBefore = index.backfilled
+      try connection.execute("BEGIN")
+      _ = try probe.step()
+      probe.reset()
+      let copiedAfter = index.backfilled
+      if let after = index.header(), after == before,
+        let position = tracker.exactPosition(at: before.place)
+      {
+        // SQLite reads the file alone when all of the WAL was copied as the snapshot was opened: then a writer may
+        // reset the WAL, and its frames mean nothing. Which of the two it was must be certain.
+        let fileOnly = copiedBefore >= before.frameCount
+        if fileOnly || copiedAfter < before.frameCount {
+          let opened = Snapshot(
+            position: position, pageCount: try pageCount(before, fileOnly: fileOnly),
+            lastFrame: fileOnly ? 0 : before.frameCount)
+          snapshot = opened
+          return opened
+        }
+      }
+      try connection.execute("COMMIT")
+    }
+    throw SQLiteError(code: SQLiteError.busy, message: "no quiet moment for a snapshot")
+  }
+
+  private func pageCount(_ header: WALIndexHeader, fileOnly: Bool) throws -> UInt32 {
+    if header.pageCount > 0 { return header.pageCount }
+    return UInt32(clamping: try connection.queryInteger("PRAGMA page_count") ?? 0)
+  }
+
+  /// A page of the open snapshot, valid until the next call.
+  public func read(_ pgno: Pgno) throws -> UnsafeRawBufferPointer {
+    guard let snapshot else { preconditionFailure("no snapshot is open") }
+    try pages.read(pgno, through: snapshot.lastFrame, into: page.bytes)
+    if pgno == Pgno(1) { PositionStamp.clear(page.bytes) }
+    return page.readOnly
+  }
+
+  public func end() {
+    guard snapshot != nil else { return }
+    snapshot = nil
+    try? connection.execute("COMMIT")
+  }
+}

@@ -1,0 +1,202 @@
+// Makes transactions from elsewhere visible to every reader of a stock SQLite file: appends frames to its -wal, names
+// them in the wal-index, and publishes a new header. Readers are never blocked. The write lock is held for life, so no
+// other program can write. The steps and why they are in this order: docs/ARCHITECTURE.md
+
+import Glibc
+import WALShip
+
+/// The writer of a replica's WAL. It belongs to one thread.
+public final class WALInjector {
+  public let path: String
+  let pageSize: PageSize
+  private let connection: Connection
+  private let probe: Statement
+  let index: WALIndex
+  let log: LogFile
+  let pages: PageReader
+  private let tracker: PositionTracker
+  private let page1: PageMemory
+  private let frameMemory: PageMemory
+  private var batch: FrameBatch?
+  private var checkpointSequence: UInt32 = 0
+  private var header: WALIndexHeader
+
+  public enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
+    /// Another process holds the write lock: another replica serves this file, or a program is writing to it.
+    case inUse
+    /// The last commit does not carry a replica's stamp.
+    case foreignWrite
+    public var description: String {
+      switch self {
+      case .inUse: "another process holds the write lock of this database"
+      case .foreignWrite: "the database was changed by another program"
+      }
+    }
+  }
+
+  /// Opens the database, lets SQLite recover its WAL, and takes the write lock.
+  public init(path: String, pageSize: PageSize, tracker: PositionTracker) throws {
+    self.path = path
+    self.pageSize = pageSize
+    self.tracker = tracker
+    connection = try Connection(path: path, mode: .readWrite)
+    connection.setBusyTimeout(milliseconds: 5000)
+    connection.keepLog()
+    try connection.execute("PRAGMA synchronous=NORMAL")
+    probe = try connection.prepare("SELECT rootpage FROM sqlite_schema LIMIT 1")
+    _ = try probe.step()
+    probe.reset()
+    index = try WALIndex(connection: connection)
+    guard Self.lock(index) else { throw Failure.inUse }
+    log = try LogFile(databasePath: path, pageSize: pageSize, writable: true)
+    pages = PageReader(index: index, log: log, pageSize: pageSize.bytes)
+    page1 = PageMemory(bytes: pageSize.bytes)
+    frameMemory = PageMemory(
+      bytes: max(2, FrameBatch.memoryBytes / log.frameBytes) * log.frameBytes)
+    guard let header = index.header() else {
+      throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
+    }
+    self.header = header
+  }
+
+  /// A process that was just killed may hold its locks for a moment more.
+  private static func lock(_ index: WALIndex) -> Bool {
+    for attempt in 0..<200 {
+      if index.tryLockExclusive(WALIndex.Lock.write.rawValue) { return true }
+      if attempt < 199 { usleep(10_000) }
+    }
+    return false
+  }
+
+  deinit { index.unlockExclusive(WALIndex.Lock.write.rawValue) }
+
+  // MARK: What is visible
+
+  /// The place that readers see now.
+  public var place: LogPlace { header.place }
+  public var frameCount: UInt32 { header.frameCount }
+  public var isBatchOpen: Bool { batch != nil }
+
+  /// The stamp of the visible page 1.
+  ///
+  /// - Throws: `.foreignWrite` when the last commit was not made by a replica.
+  public func stamp() throws -> PositionStamp {
+    if header.frameCount > 0 {
+      let frame = PageMemory(bytes: log.frameBytes)
+      guard try log.readFrames(from: header.frameCount, count: 1, into: frame.bytes) == 1 else {
+        throw Failure.foreignWrite
+      }
+      let last = try FrameHeader(
+        decoding: UnsafeRawBufferPointer(rebasing: frame.readOnly[0..<FrameHeader.byteCount]))
+      guard last.pgno == Pgno(1) else { throw Failure.foreignWrite }
+    }
+    try pages.read(Pgno(1), through: header.frameCount, into: page1.bytes)
+    guard let stamp = PositionStamp(page: page1.readOnly) else { throw Failure.foreignWrite }
+    return stamp
+  }
+
+  /// Reads a page as it will be once the open batch is published, without the stamp.
+  public func readPage(_ pgno: Pgno, into page: UnsafeMutableRawBufferPointer) throws {
+    if try batch?.read(pgno, into: page) != true {
+      try pages.read(pgno, through: header.frameCount, into: page)
+    }
+    if pgno == Pgno(1) { PositionStamp.clear(page) }
+  }
+
+  // MARK: Writing
+
+  /// Appends a page to the open batch, opening one if there is none.
+  public func append(_ pgno: Pgno, _ page: UnsafeRawBufferPointer) throws {
+    try openBatch().append(pgno, page)
+  }
+
+  private func openBatch() throws -> FrameBatch {
+    if let batch { return batch }
+    if header.frameCount == 0 { try beginLog() }
+    let opened = FrameBatch(log: log, after: header, memory: frameMemory)
+    batch = opened
+    return opened
+  }
+
+  /// Forgets the open batch. Nobody saw its frames; later ones overwrite them.
+  public func abandonBatch() { batch = nil }
+
+  /// Makes the open batch visible, as the state at `position`.
+  public func publish(pageCount: UInt32, position: Position) throws {
+    let batch = try openBatch()
+    try readPage(Pgno(1), into: page1.bytes)
+    PositionStamp(position).write(to: page1.bytes)
+    // The commit mark belongs on the stamped page 1, which therefore comes last.
+    try batch.appendLast(Pgno(1), page1.readOnly)
+    try batch.flush(commitPageCount: pageCount)
+    var frame = header.frameCount
+    for pgno in batch.written {
+      frame += 1
+      try index.append(frame: frame, pgno: pgno, validFrames: header.frameCount)
+    }
+    header.frameCount = frame
+    header.pageCount = pageCount
+    header.frameChecksum = batch.checksum
+    header.change &+= 1
+    header.isInitialized = true
+    header.pageSize = pageSize.bytes
+    tracker.announce(position, at: header.place)
+    index.publish(header)
+    self.batch = nil
+  }
+
+  /// Begins a generation of the WAL: its header must be durable before any frame of it.
+  /// Source: https://sqlite.org/src/info/ff5be73dee
+  private func beginLog() throws {
+    if header.salts == Salts(first: 0, second: 0) {
+      header.salts = Salts(first: .random(in: 1 ... .max), second: .random(in: 0 ... .max))
+    }
+    checkpointSequence &+= 1
+    let logHeader = WALHeader(
+      pageSize: pageSize, checkpointSequence: checkpointSequence, salts: header.salts)
+    let bytes = PageMemory(bytes: WALHeader.byteCount)
+    logHeader.encode(into: bytes.bytes)
+    try log.file.write(bytes.readOnly, at: 0, .writeLog)
+    try log.file.sync(.syncLog)
+    header.frameChecksum = logHeader.checksum
+    header.bigEndianChecksums = logHeader.bigEndianChecksums
+  }
+
+  // MARK: Checkpoints
+
+  /// Copies the WAL into the file as far as readers allow.
+  public func checkpoint() throws -> Bool {
+    _ = try connection.checkpointPassive()
+    return isFullyCopied
+  }
+
+  public var isFullyCopied: Bool {
+    header.frameCount > 0 && index.backfilled == header.frameCount
+  }
+
+  /// Starts the WAL again from its first frame, if all of it was copied and nobody reads from it.
+  ///
+  /// Never SQLite's own RESTART or TRUNCATE: they wait for readers while they hold the locks. What is durable in the
+  /// page map must cover the present place.
+  /// - Returns: false when a reader is in the way; try again later.
+  public func restartLog(position: Position, truncate: Bool) throws -> Bool {
+    guard batch == nil, isFullyCopied else { return false }
+    let checkpointLock = WALIndex.Lock.checkpoint.rawValue
+    let readers = WALIndex.Lock.reader1.rawValue
+    guard index.tryLockExclusive(checkpointLock) else { return false }
+    defer { index.unlockExclusive(checkpointLock) }
+    guard index.tryLockExclusive(readers, count: 4) else { return false }
+    defer { index.unlockExclusive(readers, count: 4) }
+    header.salts = Salts(first: header.salts.first &+ 1, second: .random(in: 0 ... .max))
+    header.frameCount = 0
+    header.change &+= 1
+    tracker.advance(to: position, at: header.place)
+    index.publish(header)
+    index.backfilled = 0
+    index.backfillAttempted = 0
+    index.setReadMark(1, 0)
+    for slot in 2...4 { index.setReadMark(slot, WALIndex.readMarkUnused) }
+    if truncate { try log.file.truncate(to: 0, .truncateLog) }
+    return true
+  }
+}

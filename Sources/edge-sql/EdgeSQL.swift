@@ -1,0 +1,1 @@
+@main struct EdgeSQL { static func main() {} }

@@ -44,11 +44,10 @@ public final class Checkpointer {
 
   /// Copies frames into the file, then makes the page map durable, then allows the WAL to be reset.
   ///
-  /// - Parameter captured: brings capture up to at least the given frame and says what is captured then. It may be
-  ///   called on this thread only.
+  /// - Parameter captured: brings capture up to at least the given place and says what is captured then.
   /// - Returns: nil when a reader or another program was in the way; try again later.
   public func run(
-    isClean: Bool = false, captured: (UInt32) throws -> PageMapLive
+    isClean: Bool = false, captured: (LogPlace) throws -> PageMapLive
   ) throws -> Outcome? {
     guard takeLock() else { return nil }
     // Any reader slot will do: a reset needs them all. Slots are tried from the least used one on.
@@ -64,7 +63,7 @@ public final class Checkpointer {
     for _ in 0..<1000 where !takeLock() {}
     guard let header = index.header() else { return nil }
     let copied = index.backfilled
-    let live = try captured(copied)
+    let live = try captured(LogPlace(salts: header.salts, frame: copied))
     var base = map.base
     base.txid = live.txid
     base.checksum = live.checksum

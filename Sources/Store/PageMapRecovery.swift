@@ -20,12 +20,16 @@ struct PageMapRecovery {
   /// The place from which the WAL leads on from the map's base, if it does.
   func connectingPlace(_ header: WALIndexHeader) -> LogPlace? {
     let base = map.base.place
+    // Without a WAL then or now, nobody can say what happened in between.
+    guard base.salts != Salts(first: 0, second: 0), header.salts != Salts(first: 0, second: 0) else {
+      return nil
+    }
     if header.salts == base.salts {
       return header.frameCount >= base.frame ? base : nil
     }
     // Only a WAL that was fully copied, and whose base was saved, is ever restarted.
-    let isNext = base.salts != Salts(first: 0, second: 0) && header.salts.first == base.salts.first &+ 1
-    return isNext ? LogPlace(salts: header.salts, frame: 0) : nil
+    return header.salts.first == base.salts.first &+ 1
+      ? LogPlace(salts: header.salts, frame: 0) : nil
   }
 
   /// Replays the WAL from the base on into the map.

@@ -87,6 +87,9 @@ public final class PositionTracker: @unchecked Sendable {  // all state is used 
     }
   }
 
+  /// Whether a place lies after everything that this node knows.
+  public func isAhead(_ seen: LogPlace) -> Bool { lock.withLock { _ in !covers(seen) } }
+
   /// The position at a place, if it is known to the transaction.
   public func exactPosition(at seen: LogPlace) -> Position? {
     lock.withLock { _ in

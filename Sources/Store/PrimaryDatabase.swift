@@ -64,7 +64,8 @@ public final class PrimaryDatabase {
       if try Self.hasPages(path) { notes.append("switched the database to WAL mode") }
     }
     connection.keepLog()
-    try connection.execute("PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST; PRAGMA foreign_keys=ON")
+    connection.countFrames()
+    try connection.execute("PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST; PRAGMA foreign_keys=ON; PRAGMA journal_size_limit=33554432")
     guard let bytes = try connection.queryInteger("PRAGMA page_size"), let pageSize = PageSize(Int(bytes))
     else { throw Failure.notADatabase(path) }
     self.pageSize = pageSize
@@ -149,7 +150,9 @@ public final class PrimaryDatabase {
       let now = map.live
       guard trustsLive, now.txid < before.txid else { return (capture, []) }
       // The WAL ends before what was seen of it: an older copy. What was after is lost.
-      try beginEpoch(map, after: now.txid, place: capture.place)
+      var history = map.base.history
+      history.fork(after: now.txid)
+      try saveBase(map, history: history, place: capture.place, changeCounter: changeCounter)
       return (
         capture,
         ["the WAL ends at transaction \(now.txid), before \(before.txid): a new epoch begins"]
@@ -173,55 +176,67 @@ public final class PrimaryDatabase {
     let differing = try recovery.scan(header, pageCount: UInt32(clamping: count), txid: known.next)
     let capture = WALCapture(
       index: recovery.index, log: recovery.log, map: map, place: header.place, numbering: .counting)
+    var history = map.base.history
+    var notes: [String] = []
     if differing == 0 {
       try map.update { $0.live.txid = known }
-      return (capture, [])
+    } else if isNew {
+      notes = ["adopted the database: \(count) pages"]
+    } else if trusted, changeCounter > map.base.changeCounter {
+      notes = ["\(differing) pages changed while no primary ran: captured as one transaction"]
+    } else {
+      history.fork(after: .zero)
+      notes = [
+        "\(differing) pages differ from the page map, and it cannot be proven why: a new epoch begins"
+      ]
     }
-    if isNew { return (capture, ["adopted the database: \(count) pages"]) }
-    if trusted, changeCounter > map.base.changeCounter {
-      return (capture, ["\(differing) pages changed while no primary ran: captured as one transaction"])
-    }
-    try beginEpoch(map, after: .zero, place: header.place)
-    return (
-      capture,
-      ["\(differing) pages differ from the page map, and it cannot be proven why: a new epoch begins"]
-    )
+    try saveBase(map, history: history, place: header.place, changeCounter: changeCounter)
+    return (capture, notes)
   }
 
-  private static func beginEpoch(_ map: PageMapFile, after last: TXID, place: LogPlace) throws {
+  private static func saveBase(
+    _ map: PageMapFile, history: EpochHistory, place: LogPlace, changeCounter: UInt32
+  ) throws {
     var base = map.base
-    base.history.fork(after: last)
-    base.isClean = false
     let live = map.live
+    base.history = history
+    base.isClean = false
     base.txid = live.txid
     base.checksum = live.checksum
     base.pageCount = live.pageCount
     base.place = place
+    base.changeCounter = changeCounter
     try map.saveBase(base)
   }
 
   // MARK: Commits
 
-  /// The frame with which the last commit of this connection ended.
-  public var lastFrame: UInt32 { index.header()?.frameCount ?? 0 }
 
   /// Takes the commits up to `limit`, whose frames are durable already.
+  @discardableResult
   public func captureDurable(through limit: UInt32?) throws -> [CapturedTransaction] {
-    try note(try capture.capture(through: limit))
+    note(try capture.capture(through: limit))
   }
 
   /// Takes all commits there are, after making them durable.
+  @discardableResult
   public func captureAll() throws -> [CapturedTransaction] {
     guard let header = index.header(), header.place != capture.place else { return [] }
     try log.file.sync(.syncLog)
-    let limit = header.salts == capture.place.salts || header.frameCount > 0 ? header.frameCount : nil
-    return try note(try capture.capture(through: limit))
+    return note(try capture.capture(through: header.frameCount))
   }
 
-  private func note(_ captured: [CapturedTransaction]) throws -> [CapturedTransaction] {
+  /// Called for each commit before anybody can learn its position.
+  public var onCapture: (CapturedTransaction) -> Void = { _ in }
+  /// Called once the positions of some commits are known.
+  public var onAdvance: () -> Void = {}
+
+  private func note(_ captured: [CapturedTransaction]) -> [CapturedTransaction] {
     for transaction in captured {
+      onCapture(transaction)
       tracker.advance(to: transaction.position, at: transaction.place)
     }
+    if !captured.isEmpty { onAdvance() }
     return captured
   }
 

@@ -8,7 +8,8 @@ import WALShip
 /// The page map of one database. Safe to use from any thread.
 public final class PageMapFile: @unchecked Sendable {  // everything below is read and written under `lock`
   public let path: String
-  public let identity: PageMapIdentity
+  public var identity: PageMapIdentity { lock.withLock { _ in identityRecord } }
+  private var identityRecord: PageMapIdentity
   private let file: DiskFile
   private let lock = Mutex<Void>(())
   private var mapping: UnsafeMutableRawPointer
@@ -25,7 +26,7 @@ public final class PageMapFile: @unchecked Sendable {  // everything below is re
     creating path: String, identity: PageMapIdentity, history: EpochHistory
   ) throws(DiskError) {
     self.path = path
-    self.identity = identity
+    identityRecord = identity
     try Disk.remove(path)
     file = try DiskFile(path: path, mode: .create, operation: .openPageMap)
     capacity = Self.growth
@@ -59,7 +60,7 @@ public final class PageMapFile: @unchecked Sendable {  // everything below is re
       UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + count])
     }
     do {
-      identity = try PageMapIdentity(decoding: slot(0, PageMapIdentity.byteCount))
+      identityRecord = try PageMapIdentity(decoding: slot(0, PageMapIdentity.byteCount))
       let bases = PageMapLayout.baseOffsets.compactMap {
         PageMapBase(decoding: slot($0, PageMapBase.byteCount))
       }
@@ -130,6 +131,15 @@ public final class PageMapFile: @unchecked Sendable {  // everything below is re
     try result.get()
   }
 
+  /// Replaces the identity, which a replica may learn late.
+  func adopt(_ identity: PageMapIdentity) throws(DiskError) {
+    lock.withLock { _ in
+      identityRecord = identity
+      identity.encode(into: UnsafeMutableRawBufferPointer(start: mapping, count: 64))
+    }
+    try saveBase(base)
+  }
+
   private func sync() throws(DiskError) {
     try DiskFaults.check(.syncPageMap, path)
     guard msync(mapping, mappedBytes, MS_SYNC) == 0 else {
@@ -192,6 +202,9 @@ public final class PageMapFile: @unchecked Sendable {  // everything below is re
       live.checksum.toggle(entry.checksum)
       map.store(pgno, entry)
     }
+
+    /// Forgets a page whose bytes are gone; the checksum of the database is the caller's to keep.
+    func forget(_ pgno: Pgno) { map.store(pgno, .absent) }
 
     /// Forgets entries beyond the end of the database, which a cut-off transaction may have left there.
     mutating func clear(beyond pageCount: UInt32) {

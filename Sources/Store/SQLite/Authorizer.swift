@@ -9,13 +9,21 @@ public struct StatementFacts: Equatable, Sendable {
 
   public var transaction: TransactionControl?
   public var savepoint: SavepointControl?
+  public var savepointName: String?
   public var isPragma = false
+  /// The name of the pragma in lower case, and the value that it was given.
+  public var pragma: String?
+  public var pragmaArgument: String?
   /// `PRAGMA foreign_keys = …`, which changes the connection and not the database.
   public var setsForeignKeys = false
   /// An INSERT into a table of the database, so that `last_insert_rowid()` has a meaning.
   public var inserts = false
+  /// Inserts, updates or deletes rows of a table.
+  public var modifiesRows = false
   /// Uses TEMP objects, which belong to one connection.
   public var usesTemporaryObjects = false
+  /// Calls `count()`, which can walk a whole table in one virtual instruction, where no budget stops it.
+  public var countsRows = false
   /// Changes the schema: such a statement is never kept compiled.
   public var changesSchema = false
   /// Why the statement was refused, if it was.
@@ -83,11 +91,18 @@ final class AuthorizerContext {
       case "RELEASE": facts.savepoint = .release
       default: facts.savepoint = .rollback
       }
+      facts.savepointName = second
     case SQLITE_PRAGMA:
       facts.isPragma = true
+      facts.pragma = first?.lowercased()
+      facts.pragmaArgument = second
       if second != nil, first?.lowercased() == "foreign_keys" { facts.setsForeignKeys = true }
-    case SQLITE_INSERT:
-      if schema == "main", first != "sqlite_master" { facts.inserts = true }
+    case SQLITE_INSERT, SQLITE_UPDATE, SQLITE_DELETE:
+      guard schema == "main", first != "sqlite_master" else { break }
+      facts.modifiesRows = true
+      if action == SQLITE_INSERT { facts.inserts = true }
+    case SQLITE_FUNCTION:
+      if second?.lowercased() == "count" { facts.countsRows = true }
     case SQLITE_CREATE_TEMP_TABLE, SQLITE_CREATE_TEMP_INDEX, SQLITE_CREATE_TEMP_TRIGGER,
       SQLITE_CREATE_TEMP_VIEW, SQLITE_DROP_TEMP_TABLE:
       facts.usesTemporaryObjects = true

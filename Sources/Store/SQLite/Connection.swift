@@ -12,6 +12,8 @@ public final class Connection {
   let handle: OpaquePointer
   private let authorizer = AuthorizerContext()
   private var budget: StatementBudget?
+  /// The last frame of the WAL after this connection's last commit; set where `countFrames()` was called.
+  public private(set) var committedFrames: UInt32 = 0
 
   /// Opens the file; nothing is read yet.
   ///
@@ -164,6 +166,20 @@ public final class Connection {
     _ = edge_db_config_int(handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nil)
     var persist: Int32 = 1
     sqlite3_file_control(handle, "main", SQLITE_FCNTL_PERSIST_WAL, &persist)
+  }
+
+  /// Keeps `committedFrames` up to date. It takes the one hook that automatic checkpoints would use.
+  ///
+  /// Source: https://www.sqlite.org/c3ref/wal_hook.html
+  public func countFrames() {
+    sqlite3_wal_hook(
+      handle,
+      { pointer, _, _, frames in
+        guard let pointer else { return SQLITE_OK }
+        Unmanaged<Connection>.fromOpaque(pointer).takeUnretainedValue().committedFrames =
+          UInt32(clamping: frames)
+        return SQLITE_OK
+      }, Unmanaged.passUnretained(self).toOpaque())
   }
 
   /// SQLite's own handle of the database file. Never open the file a second time in this process:

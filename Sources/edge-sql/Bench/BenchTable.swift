@@ -6,7 +6,8 @@ struct BenchTable {
   static let name = "edge_bench"
   private static let rowsPerInsert = 500
 
-  /// Makes the table. One that is there already may be somebody's own, or of a bench that is running.
+  /// Makes the table. One that is there already may be somebody's own, or of a bench that is
+  /// running.
   ///
   /// - Parameter dropExisting: whether a table of that name may be dropped first.
   static func create(_ client: LineClient, dropExisting: Bool) throws {
@@ -52,7 +53,8 @@ struct BenchTable {
       try drop(client)
       return result
     } catch {
-      // The bench's own failure is what the user has to hear of; a new connection, as this one may be broken.
+      // The bench's own failure is what the user has to hear of; a new connection, as this one may
+      // be broken.
       if let other = try? LineClient(client.settings) { try? drop(other) }
       throw error
     }

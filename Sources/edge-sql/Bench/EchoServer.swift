@@ -1,4 +1,5 @@
-// The yardstick beside a bench: a TCP round trip on this machine with nothing behind it but an echo.
+// The yardstick beside a bench: a TCP round trip on this machine with nothing behind it but an
+// echo.
 
 import Glibc
 

@@ -5,7 +5,8 @@ import Serving
 /// Both ends are driven by one thread, so that one clock tells both times.
 struct LagBench {
   struct Result {
-    /// From the acknowledged write until the answer with the row; it contains one round trip to the replica.
+    /// From the acknowledged write until the answer with the row; it contains one round trip to the
+    /// replica.
     var lag = Measurement()
     var write = Measurement()
     var echo = Measurement()

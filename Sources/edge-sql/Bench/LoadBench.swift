@@ -20,19 +20,23 @@ struct LoadBench {
   var seconds: Double
 
   /// How long answers may take that are outstanding when the time is over.
-  private static let drainMilliseconds = 10_000
+  private static let drainNanoseconds: UInt64 = 10_000_000_000
 
   func run(_ connections: [LoadConnection]) throws -> Result {
     var result = Result()
     let start = MonotonicClock.nowNanoseconds
-    let end = start + UInt64(seconds * 1e9)
-    let drainEnd = end + UInt64(Self.drainMilliseconds) * 1_000_000
+    var end = start + UInt64(seconds * 1e9)
     for connection in connections { try connection.fill() }
     while true {
       let now = MonotonicClock.nowNanoseconds
-      if Interrupt.take() { result.interrupted = true }
-      let isOver = now >= end || result.interrupted
-      if isOver, connections.allSatisfy(\.isIdle) || now >= drainEnd { break }
+      if Interrupt.take() {
+        // The second Ctrl-C does not wait for the answers either.
+        if result.interrupted { break }
+        result.interrupted = true
+        end = min(end, now)
+      }
+      let isOver = now >= end
+      if isOver, connections.allSatisfy(\.isIdle) || now - end >= Self.drainNanoseconds { break }
       try step(connections, refills: !isOver, &result.times)
     }
     result.nanoseconds = MonotonicClock.nowNanoseconds - start
@@ -65,7 +69,8 @@ extension LoadBench.Result {
     var table = MeasurementTable()
     table.add("answered in", times)
     let time = DurationText.text(nanoseconds: nanoseconds)
-    var text = "\(grouped(Int(perSecond.rounded()))) requests per second: \(grouped(times.count)) in "
+    var text =
+      "\(grouped(Int(perSecond.rounded()))) requests per second: \(grouped(times.count)) in "
     text += "\(time), \(connections) connections, \(depth) in flight on each\n\n\(table.text)"
     if let firstError {
       text += "\n\(grouped(errors)) errors; the first: \(firstError.failure.message)\n"

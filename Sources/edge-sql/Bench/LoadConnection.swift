@@ -88,7 +88,8 @@ final class LoadConnection {
   private func finishLine(
     _ line: UnsafeRawBufferPointer, _ now: UInt64, _ times: inout Measurement
   ) {
-    // Inside a JSON string the quotation marks would be escaped: this can only be the member itself.
+    // Inside a JSON string the quotation marks would be escaped: this can only be the member
+    // itself.
     if Self.contains(line, "\"more\":true") || inFlight == 0 { return }
     if Self.contains(line, "{\"error\":") {
       errors += 1

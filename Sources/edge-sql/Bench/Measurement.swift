@@ -8,8 +8,8 @@ struct Measurement {
   private var histogram = Histogram<UInt64>(
     highestTrackableValue: 3_600_000_000_000, numberOfSignificantValueDigits: .three)
 
-  static let percentiles: [(name: String, percentile: Double)] = [
-    ("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9),
+  static let percentiles: [(name: String, key: String, percentile: Double)] = [
+    ("p50", "p50_us", 50), ("p90", "p90_us", 90), ("p99", "p99_us", 99), ("p99.9", "p999_us", 99.9),
   ]
 
   var count: Int { Int(histogram.totalCount) }
@@ -25,12 +25,12 @@ struct Measurement {
 
   var maxNanoseconds: UInt64 { histogram.totalCount == 0 ? 0 : histogram.max }
 
-  /// `{"count":…,"p50_us":…,…,"max_us":…}`
+  /// `{"count":…,"p50_us":…,…,"p999_us":…,"max_us":…}`
   var json: JSONValue {
     func microseconds(_ value: UInt64) -> JSONValue { .real(Double(value / 100) / 10) }
     let count = [("count", JSONValue.integer(Int64(count)))]
     let times = Self.percentiles.map {
-      ("\($0.name)_us", microseconds(nanoseconds(percentile: $0.percentile)))
+      ($0.key, microseconds(nanoseconds(percentile: $0.percentile)))
     }
     return .members(count + times + [("max_us", microseconds(maxNanoseconds))])
   }

@@ -6,7 +6,8 @@ import Serving
 struct Answer {
   /// The line as it came, without its end.
   let line: [UInt8]
-  /// `.null` when the line is not a JSON object: commands such as `.help` may answer with plain text.
+  /// `.null` when the line is not a JSON object: commands such as `.help` may answer with plain
+  /// text.
   let json: JSONValue
 
   init(line: [UInt8]) {
@@ -38,7 +39,7 @@ struct Answer {
     return ServerError(
       code: error.member("code").asString ?? "ERROR",
       message: error.member("message").asString ?? "no message",
-      canRetry: error.member("retry").asBool ?? false)
+      canRetry: error.member("retry").asBool ?? false, isInTransaction: isInTransaction)
   }
 
   /// What one statement gave; of a batch, one for each statement.

@@ -17,12 +17,14 @@ enum ArgumentText {
     text.hasPrefix("+") ? nil : Int64(text)
   }
 
-  /// A number with a point or an exponent. Names such as `nan`, `inf` and hexadecimal forms are text.
+  /// A number with a point or an exponent. Names such as `nan`, `inf` and hexadecimal forms are
+  /// text.
   private static func real(_ text: String) -> Double? {
     let characters = text.utf8.dropFirst(text.hasPrefix("-") ? 1 : 0)
     guard let first = characters.first, first == UInt8(ascii: ".") || isDigit(first),
       characters.allSatisfy({ isDigit($0) || ".eE+-".utf8.contains($0) }),
-      characters.contains(where: isDigit), let value = Double(text), value.isFinite
+      characters.contains(where: { ".eE".utf8.contains($0) }), let value = Double(text),
+      value.isFinite
     else { return nil }
     return value
   }

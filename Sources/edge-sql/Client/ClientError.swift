@@ -36,6 +36,8 @@ struct ServerError: FailureConvertible, Equatable {
   var code: String
   var message: String
   var canRetry = false
+  /// Whether the transaction of the connection is still open.
+  var isInTransaction = false
 
   var failure: CommandFailure { CommandFailure(status, "\(message) (\(code))", hint: hint) }
 

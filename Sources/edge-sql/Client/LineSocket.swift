@@ -1,4 +1,5 @@
-// A TCP connection that sends bytes and reads lines, each with a deadline. It does not know what is in them.
+// A TCP connection that sends bytes and reads lines, each with a deadline. It does not know what is
+// in them.
 
 import Glibc
 

@@ -1,4 +1,5 @@
-// Finds where SQL statements end, without parsing them: semicolons outside of quotes, comments and trigger bodies.
+// Finds where SQL statements end, without parsing them: semicolons outside of quotes, comments and
+// trigger bodies.
 // Source: the state machine of sqlite3_complete(), https://www.sqlite.org/c3ref/complete.html
 
 /// The statements of a text, and what is left behind the last semicolon.

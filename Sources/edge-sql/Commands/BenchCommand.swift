@@ -21,7 +21,9 @@ struct BenchOptions: ParsableArguments {
   @OptionGroup var client: ClientOptions
 
   func connect(_ address: String?) throws -> LineClient {
-    try LineClient(try client.settings(address: address))
+    var settings = try client.settings(address: address)
+    settings.isInterruptible = true
+    return try LineClient(settings)
   }
 }
 
@@ -56,7 +58,8 @@ struct BenchLagCommand: ParsableCommand {
         primary: client, replica: try bench.connect(replica), samples: samples,
         intervalMilliseconds: intervalMs, waitMilliseconds: waitMs)
       let result = try BenchTable.with(client, dropExisting: bench.dropExisting) { try lag.run() }
-      Console.output.write(bench.json ? result.json(samples: samples) : result.text(samples: samples))
+      Console.output.write(
+        bench.json ? result.json(samples: samples) : result.text(samples: samples))
       if result.lag.count == 0 { throw ExitCode(ExitStatus.failed.rawValue) }
     }
   }

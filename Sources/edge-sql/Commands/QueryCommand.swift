@@ -9,8 +9,8 @@ struct QueryCommand: ParsableCommand {
     commandName: "query",
     abstract: "Run SQL on a node.",
     discussion: """
-      Several statements are one atomic batch, unless they begin and commit transactions themselves: \
-      then they run one after the other and the first error ends it.
+      Several statements are one atomic batch, unless they begin and commit transactions \
+      themselves: then they run one after the other and the first error ends it.
       Values of --args are integers, real numbers, null, blobs as x'00ff', else text; --json-args \
       takes the JSON of the line protocol, where all types are exact and a value may begin with a \
       hyphen.
@@ -74,7 +74,10 @@ struct QueryCommand: ParsableCommand {
   }
 
   private func argumentsJSON() throws -> JSONValue? {
-    guard let jsonArgs else { return args.isEmpty ? nil : .array(args.map { ArgumentText.json(CommandLineArguments.restored($0)) }) }
+    guard let jsonArgs else {
+      return args.isEmpty
+        ? nil : .array(args.map { ArgumentText.json(CommandLineArguments.restored($0)) })
+    }
     guard args.isEmpty else {
       throw CommandFailure(.usage, "--args and --json-args cannot be given together")
     }

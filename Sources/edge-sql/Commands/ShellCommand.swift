@@ -9,9 +9,9 @@ struct ShellCommand: ParsableCommand {
     commandName: "shell",
     abstract: "Type SQL and commands to a node.",
     discussion: """
-      The prompt tells the role of the node and, on a replica, how far it is behind. .help lists the \
-      commands. When standard input is not a terminal its lines are run without a prompt, and the \
-      exit code is 1 if any of them failed.
+      The prompt tells the role of the node and, on a replica, how far it is behind. .help lists \
+      the commands. When standard input is not a terminal its lines are run without a prompt, and \
+      the exit code is 1 if any of them failed.
       """)
 
   @Argument(help: "The node: HOST:PORT.") var address: String?

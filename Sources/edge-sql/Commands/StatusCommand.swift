@@ -8,9 +8,9 @@ struct StatusCommand: ParsableCommand {
     commandName: "status",
     abstract: "Show the role, the position and the lag of a node.",
     discussion: """
-      With --check the command exits with 3 unless the node is in order: a replica streams from its \
-      primary, and with --max-lag neither its lag nor the time since it last heard from the primary \
-      is longer; on a primary the same holds for each of its replicas.
+      With --check the command exits with 3 unless the node is in order: a replica streams from \
+      its primary, and with --max-lag neither its lag nor the time since it last heard from the \
+      primary is longer; on a primary the same holds for each of its replicas.
       """)
 
   @Argument(help: "The node: HOST:PORT.") var address: String?
@@ -30,13 +30,26 @@ struct StatusCommand: ParsableCommand {
     try reportingFailures {
       let settings = try client.settings(address: address)
       let limit = try maxLag.map { try milliseconds($0, flag: "--max-lag") }
-      let connection = try LineClient(settings)
-      repeat {
-        let answer = try Self.ask(connection)
-        Console.output.write(text(answer))
-        if check { try require(StatusCheck.problems(of: answer.json, maxLagMilliseconds: limit)) }
-        if watch { MonotonicClock.sleep(milliseconds: 1000) }
-      } while watch
+      guard !watch else { try goOn(settings) }
+      let answer = try Self.ask(LineClient(settings))
+      Console.output.write(text(answer))
+      if check { try require(StatusCheck.problems(of: answer.json, maxLagMilliseconds: limit)) }
+    }
+  }
+
+  /// Shows the status until the user ends it; a node that is away may come back.
+  private func goOn(_ settings: ClientSettings) throws -> Never {
+    var connection: LineClient? = try LineClient(settings)
+    while true {
+      do {
+        let current = try connection ?? LineClient(settings)
+        connection = current
+        Console.output.write(text(try Self.ask(current)))
+      } catch let error as ClientError {
+        connection = nil
+        Console.error.write("\(error.failure.message)\n")
+      }
+      MonotonicClock.sleep(milliseconds: 1000)
     }
   }
 

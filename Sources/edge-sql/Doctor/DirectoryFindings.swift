@@ -1,5 +1,6 @@
-// The directory of the database: file system, space, locks, shared memory, and the time that syncing takes.
-// It tries with files of its own, which are gone afterwards; the database is only read.
+// The directory of the database: file system, space, locks, shared memory, and the time that
+// syncing takes. It tries with files of its own, which are gone afterwards; the database is only
+// read.
 
 import Glibc
 
@@ -36,7 +37,8 @@ struct DirectoryFindings {
     case _ where mount.kind.hasPrefix("nfs"), "cifs", "smb3", "smbfs", "ceph", "glusterfs", "afs",
       "lustre", "gfs2", "ocfs2":
       return .warn(
-        "file system", "\(text): SQLite's locks and shared memory do not work reliably over networks",
+        "file system",
+        "\(text): SQLite's locks and shared memory do not work reliably over networks",
         do: "Put the database on a local disk.")
     case "9p", "virtiofs", "vboxsf", "vmhgfs":
       return .warn(
@@ -77,7 +79,8 @@ struct DirectoryFindings {
 
   // MARK: Locks and shared memory
 
-  /// A lock of an open file must keep out a lock of a process: SQLite's locks are of the second kind.
+  /// A lock of an open file must keep out a lock of a process: SQLite's locks are of the second
+  /// kind.
   private func locks(_ probe: ProbeFile) -> Finding {
     let remedy = "Put the database on a local disk; without locks SQLite damages databases."
     guard probe.lock(probe.first, kind: .openFile) == 0 else {
@@ -112,7 +115,8 @@ struct DirectoryFindings {
     let times = probe.syncNanoseconds(count: 20).sorted()
     guard let median = times.dropFirst(times.count / 2).first, let longest = times.last else {
       return .fail(
-        "fdatasync", "it fails: \(errorText(errno))", do: "Look into the kernel log for disk errors.")
+        "fdatasync", "it fails: \(errorText(errno))",
+        do: "Look into the kernel log for disk errors.")
     }
     let texts = (DurationText.text(nanoseconds: median), DurationText.text(nanoseconds: longest))
     let text = "\(texts.0) for 4 KiB (median of 20, longest \(texts.1))"

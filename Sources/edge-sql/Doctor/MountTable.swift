@@ -26,7 +26,8 @@ struct MountTable {
     }
   }
 
-  /// The mount that an existing path lies in: the one with the longest matching path, the last of equals.
+  /// The mount that an existing path lies in: the one with the longest matching path, the last of
+  /// equals.
   func mount(of path: String) -> Mount? {
     guard let resolved = realpath(path, nil) else { return nil }
     defer { free(resolved) }

@@ -11,15 +11,17 @@ final class ProbeFile {
   /// Creates the file and takes its name away at once, so that nothing is left behind.
   init(directory: String) throws(BadValue) {
     let path = "\(directory)/.edge-sql-doctor-\(getpid())"
-    first = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-    guard first >= 0 else { throw BadValue(errorText(errno)) }
-    second = open(path, O_RDWR | O_CLOEXEC)
+    let created = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    guard created >= 0 else { throw BadValue(errorText(errno)) }
+    let opened = open(path, O_RDWR | O_CLOEXEC)
     let code = errno
     unlink(path)
-    guard second >= 0 else {
-      close(first)
+    guard opened >= 0 else {
+      close(created)
       throw BadValue(errorText(code))
     }
+    first = created
+    second = opened
   }
 
   deinit {

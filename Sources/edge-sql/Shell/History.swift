@@ -25,7 +25,8 @@ final class History {
     return environment("HOME").map { $0 + "/.edge-sql_history" }
   }
 
-  /// Adds an entry that is not the same as the last one. A history that cannot be written stays in memory.
+  /// Adds an entry that is not the same as the last one. A history that cannot be written stays in
+  /// memory.
   func add(_ entry: String) {
     guard !entry.isEmpty, entry != entries.last else { return }
     entries.append(entry)

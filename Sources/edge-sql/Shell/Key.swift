@@ -1,5 +1,6 @@
 // Bytes of a terminal as keys.
-// Source: the control sequences that xterm sends, https://invisible-island.net/xterm/ctlseqs/ctlseqs.html
+// Source: the control sequences that xterm sends,
+// https://invisible-island.net/xterm/ctlseqs/ctlseqs.html
 
 enum Key: Equatable {
   case text(String)

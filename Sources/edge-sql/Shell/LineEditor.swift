@@ -1,4 +1,5 @@
-// Reads a line with editing, history and search. It draws over its own rows and leaves the rest alone.
+// Reads a line with editing, history and search. It draws over its own rows and leaves the rest
+// alone.
 
 /// The line editor of the shell.
 final class LineEditor {

@@ -22,7 +22,8 @@ struct LineLayout: Equatable {
       if index == buffer.cursor { cursor = place(TerminalWidth.of(Self.visible(character))) }
       append(Self.visible(character))
     }
-    // A terminal keeps the cursor in the last column until more is written: write the line end itself.
+    // A terminal keeps the cursor in the last column until more is written: write the line end
+    // itself.
     if end.column == columns {
       text += "\n"
       end = Point(row: end.row + 1, column: 0)

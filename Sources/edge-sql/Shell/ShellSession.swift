@@ -13,6 +13,8 @@ final class ShellSession {
   private var mode: OutputMode
   private var showsTime = false
   private var readDepth = 0
+  /// Ctrl-C ends not only a request but also the files that are being read.
+  private var isStopped = false
 
   /// Whether `.quit` was given.
   private(set) var isDone = false
@@ -56,6 +58,7 @@ final class ShellSession {
 
   /// Takes one line of input.
   func take(_ line: String) {
+    if readDepth == 0 { isStopped = false }
     if !isPending, line.drop(while: \.isWhitespace).hasPrefix(".") {
       command(line)
       return
@@ -126,10 +129,11 @@ final class ShellSession {
       readDepth += 1
       defer { readDepth -= 1 }
       let text = String(decoding: bytes, as: UTF8.self)
-      for line in text.split(separator: "\n", omittingEmptySubsequences: false) where !isDone {
-        take(line.last == "\r" ? String(line.dropLast()) : String(line))
+      for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+        if isDone || isStopped { break }
+        take(String(line))
       }
-      finishInput()
+      if isStopped { discardPending() } else { finishInput() }
     } catch {
       tell("\(error)")
     }
@@ -154,7 +158,7 @@ final class ShellSession {
       var printer = ResultPrinter(mode: mode)
       try connection.send(line)
       let last = try connection.finish(acceptsText: line.hasPrefix(".")) { part in
-        if line.hasPrefix("."), mode == .table, part.isJSON, !part.isResult {
+        if line.hasPrefix("."), mode != .json, part.isJSON, !part.isResult {
           Console.output.write(Self.members(part.json))
         } else {
           printer.show(part)
@@ -165,9 +169,15 @@ final class ShellSession {
       if showsTime { tellTime(last, MonotonicClock.nowNanoseconds - start) }
       return true
     } catch {
-      // An error line does not tell of the transaction; the next answer does.
-      if !(error is ServerError) { disconnect() }
-      if !isQuiet { tell("\((error as? any FailureConvertible)?.failure.description ?? "\(error)")") }
+      if let error = error as? ServerError {
+        isInTransaction = error.isInTransaction
+      } else {
+        disconnect()
+      }
+      if error as? ClientError == .interrupted { isStopped = true }
+      if !isQuiet {
+        tell("\((error as? any FailureConvertible)?.failure.description ?? "\(error)")")
+      }
       return false
     }
   }
@@ -191,13 +201,16 @@ final class ShellSession {
   }
 
   private func tellTime(_ last: Answer, _ nanoseconds: UInt64) {
-    let node = last.microseconds.map { ", \(DurationText.text(nanoseconds: UInt64($0) * 1000)) in the node" }
+    let node = last.microseconds.map {
+      ", \(DurationText.text(nanoseconds: UInt64($0) * 1000)) in the node"
+    }
     Console.error.write("time: \(DurationText.text(nanoseconds: nanoseconds))\(node ?? "")\n")
   }
 
-  /// An answer that is no result, one member a line.
+  /// An answer that is no result: a status as `edge-sql status` shows it, else one member a line.
   private static func members(_ json: JSONValue) -> String {
     guard case .object(let members) = json else { return "" }
+    if json["role"] != nil { return StatusReport(status: json).text() }
     var columns = Columns(.left, .left)
     for member in members where member.key != "us" {
       columns.add(member.key, member.value.asString ?? JSONDocument.text(member.value))

@@ -1,4 +1,5 @@
-// A detour around the argument parser, which takes every word that begins with a hyphen for an option.
+// A detour around the argument parser, which takes every word that begins with a hyphen for an
+// option.
 
 /// Lets `--args -5 -0.5` be numbers.
 enum CommandLineArguments {

@@ -1,5 +1,5 @@
-// Where the value of a setting comes from: flag, else environment, else configuration file, else default.
-// The settings themselves are in `Settings`. Nothing here knows what a setting means.
+// Where the value of a setting comes from: flag, else environment, else configuration file, else
+// default. The settings themselves are in `Settings`. Nothing here knows what a setting means.
 
 import ArgumentParser
 import Serving

@@ -36,7 +36,8 @@ struct ConfigurationFile: Sendable {
 
   /// The settings as texts, in the order of the file.
   ///
-  /// - Throws: exit code 78 for a key that is unknown or there twice, and for a value of a wrong kind.
+  /// - Throws: exit code 78 for a key that is unknown or there twice, and for a value of a wrong
+  /// kind.
   func texts() throws(CommandFailure) -> [(key: String, text: String)] {
     guard case .object(let members) = content else {
       throw CommandFailure(.configuration, "\(path) must hold one JSON object of settings")
@@ -61,7 +62,8 @@ struct ConfigurationFile: Sendable {
     case .bool(let flag): return flag ? "true" : "false"
     case .null, .real, .array, .object:
       throw CommandFailure(
-        .configuration, "\(key) in \(path): the value must be a string, a whole number, or true or false")
+        .configuration,
+        "\(key) in \(path): the value must be a string, a whole number, or true or false")
     }
   }
 

@@ -1,4 +1,5 @@
-// Standard output carries data and nothing else; everything said to a person goes to standard error.
+// Standard output carries data and nothing else; everything said to a person goes to standard
+// error.
 
 import Glibc
 
@@ -37,7 +38,8 @@ struct Console: Sendable {
   private func write(_ bytes: UnsafeBufferPointer<UInt8>) {
     var rest = UnsafeRawBufferPointer(bytes)[...]
     while !rest.isEmpty {
-      let written = Glibc.write(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count)
+      let written = Glibc.write(
+        descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count)
       if written > 0 {
         rest = rest.dropFirst(written)
       } else if errno == EAGAIN {

@@ -1,4 +1,5 @@
-// What commands need of JSON beyond `JSONValue`: bytes in, text out, and members that may be missing.
+// What commands need of JSON beyond `JSONValue`: bytes in, text out, and members that may be
+// missing.
 
 import NIOCore
 import Serving

@@ -25,7 +25,8 @@ enum ListenAddress: Equatable, Sendable, CustomStringConvertible {
   }
 }
 
-/// The node to talk to: as above, but `:PORT` and a missing host mean this machine, and the port may be left out.
+/// The node to talk to: as above, but `:PORT` and a missing host mean this machine, and the port
+/// may be left out.
 struct ServerAddress: Equatable, Sendable, CustomStringConvertible {
   var host: String
   var port: Int

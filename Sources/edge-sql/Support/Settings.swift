@@ -1,5 +1,6 @@
-// The table of everything that can be configured. A new setting is one entry here: its flag, its environment
-// variable and its key in the file follow from the name, and `all` makes the file accept it.
+// The table of everything that can be configured. A new setting is one entry here: its flag, its
+// environment variable and its key in the file follow from the name, and `all` makes the file
+// accept it.
 
 import Serving
 

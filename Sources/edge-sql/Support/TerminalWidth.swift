@@ -1,5 +1,6 @@
 // How many columns of a terminal a text takes.
-// Source: Unicode Standard Annex #11, East Asian Width (the wide blocks, not every single code point)
+// Source: Unicode Standard Annex #11, East Asian Width (the wide blocks, not every single code
+// point)
 
 enum TerminalWidth {
   static func of(_ text: some StringProtocol) -> Int {

@@ -1,6 +1,7 @@
 // Durations and sizes as people write and read them.
 
-/// A text that is not what a setting or a flag asks for: one sentence, without the name of the setting.
+/// A text that is not what a setting or a flag asks for: one sentence, without the name of the
+/// setting.
 struct BadValue: Error, Equatable, Sendable, CustomStringConvertible {
   var description: String
   init(_ description: String) { self.description = description }

@@ -1,0 +1,100 @@
+// When the WAL of a primary is copied into its file. Most of the work is done beside the writer; only when commits come so
+// densely that the WAL never stands still is the rest copied between two of them.
+
+import Logging
+import Store
+import Synchronization
+import WALShip
+
+/// Runs a primary's checkpoints.
+final class CheckpointPolicy: @unchecked Sendable {  // the database's checkpointer is used by one thread at a time, see `isRunning`
+  struct Statistics: Equatable, Sendable {
+    var count = 0
+    var restarts = 0
+    var lastNanoseconds: UInt64?
+    var lastError: String?
+    /// Frames of the present generation when last looked at: fewer later means a restart.
+    fileprivate var salts: Salts?
+  }
+
+  private let database: PrimaryDatabase
+  private let writerThread: DatabaseThread
+  private let thread = DatabaseThread()
+  private let logger: Logger
+  private let isRunning = Atomic<Bool>(false)
+  private let statistics = Mutex(Statistics())
+  /// Frames from which on a checkpoint is worth its two fsyncs.
+  private let framesMin: UInt32
+  /// Frames above which the writer waits for the end of a checkpoint, so that the WAL can begin anew.
+  private let framesMax: UInt32
+
+  init(
+    database: PrimaryDatabase, writerThread: DatabaseThread, framesMin: UInt32, logger: Logger
+  ) {
+    self.database = database
+    self.writerThread = writerThread
+    self.framesMin = framesMin
+    framesMax = framesMin * 4
+    self.logger = logger
+  }
+
+  var snapshot: Statistics { statistics.withLock { $0 } }
+
+  /// Looks whether a checkpoint is due. Called after commits, on any thread.
+  func consider() {
+    guard let place = database.logWatch.place else { return }
+    noteRestart(place.salts)
+    let copied = min(database.logWatch.copiedFrames, place.frame)
+    let isDue = place.frame - copied >= framesMin || (place.frame >= framesMax && copied < place.frame)
+    guard isDue, !isRunning.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    let accepted = thread.submit { [self] in
+      checkpoint { [self] place in
+        try writerThread.sync { [self] in try capture(through: place) }
+      }
+      // Still long: commits came faster than they were copied. Copy what is left while no commit can come.
+      if database.logWatch.frames >= framesMax {
+        try? writerThread.sync { [self] in checkpoint { [self] in try capture(through: $0) } }
+      }
+      isRunning.store(false, ordering: .releasing)
+    }
+    if !accepted { isRunning.store(false, ordering: .releasing) }
+  }
+
+  /// The last checkpoint of this run, on the writer's thread; a complete one lets the next start trust the file.
+  func finish() {
+    guard !isRunning.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    checkpoint(isClean: true) { [self] in try capture(through: $0) }
+  }
+
+  /// Ends the checkpoints that run beside the writer.
+  func stop() { thread.stop() }
+
+  private func checkpoint(
+    isClean: Bool = false, captured: (LogPlace) throws -> PageMapLive
+  ) {
+    do {
+      guard try database.checkpointer.run(isClean: isClean, captured: captured) != nil else { return }
+      statistics.withLock { statistics in
+        statistics.count += 1
+        statistics.lastNanoseconds = monotonicNanoseconds()
+        statistics.lastError = nil
+      }
+    } catch {
+      statistics.withLock { $0.lastError = "\(error)" }
+      logger.error("a checkpoint failed", metadata: ["error": "\(error)"])
+    }
+  }
+
+  /// Brings capture up to what was copied; on the writer's thread.
+  private func capture(through place: LogPlace) throws -> PageMapLive {
+    if database.tracker.isAhead(place) { try database.captureAll() }
+    return database.map.live
+  }
+
+  private func noteRestart(_ salts: Salts) {
+    statistics.withLock { statistics in
+      if let last = statistics.salts, last != salts { statistics.restarts += 1 }
+      statistics.salts = salts
+    }
+  }
+}

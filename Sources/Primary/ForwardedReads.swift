@@ -1,0 +1,97 @@
+// Reads that a replica forwards, because its client asked for the primary or its replica was late. They run beside the
+// writer, on threads of their own.
+
+import NIOCore
+import Serving
+import Store
+import Synchronization
+import WALShip
+
+/// Runs forwarded reads. `submit` may be called from any thread.
+final class ForwardedReads: @unchecked Sendable {  // each executor is used on its own thread alone
+  private let tracker: PositionTracker
+  private let watch: LogWatch
+  private let limits: ServingLimits
+  private let threads: [DatabaseThread]
+  private var executors: [StatementExecutor]
+  private let turn = Atomic<Int>(0)
+  private static let threadCount = 2
+
+  init(
+    path: String, tracker: PositionTracker, watch: LogWatch, limits: ServingLimits
+  ) throws {
+    self.tracker = tracker
+    self.watch = watch
+    self.limits = limits
+    threads = (0..<Self.threadCount).map { _ in DatabaseThread() }
+    executors = []
+    for _ in 0..<Self.threadCount {
+      let connection = try Connection(path: path, mode: .readOnly)
+      connection.setBusyTimeout(milliseconds: 1000)
+      try connection.execute("PRAGMA query_only=ON")
+      connection.policy = .client
+      executors.append(StatementExecutor(connection: connection, limits: limits))
+    }
+  }
+
+  func stop() { for thread in threads { thread.stop() } }
+
+  func submit(_ pending: Writer.Pending) {
+    let number = turn.wrappingAdd(1, ordering: .relaxed).newValue & 0xffff
+    let index = number % Self.threadCount
+    let accepted = threads[index].submit { [self] in
+      let (response, place) = run(pending.request, executors[index])
+      finish(pending, response, place)
+    }
+    if !accepted {
+      let stopping = EngineResponse.failed(RequestError(.primaryUnavailable, "this node is stopping"))
+      pending.loop.execute { pending.completion(stopping) }
+    }
+  }
+
+  private func run(
+    _ request: EngineRequest, _ executor: StatementExecutor
+  ) -> (EngineResponse, LogPlace?) {
+    guard case .read(let statements) = request.work else { return (EngineResponse(), nil) }
+    var response = EngineResponse()
+    var place: LogPlace?
+    do {
+      try executor.connection.execute("BEGIN")
+      defer { try? executor.connection.execute("COMMIT") }
+      executor.beginBudget(milliseconds: request.timeoutMilliseconds)
+      defer { executor.endBudget() }
+      var bytes = limits.responseBytesMax
+      for (index, request) in statements.enumerated() {
+        do throws(RequestError) {
+          let statement = try executor.prepare(request.sql)
+          guard statement.isReadOnly, statement.facts.transaction == nil,
+            statement.facts.savepoint == nil
+          else { throw RequestError(.readOnly, "this request may only read") }
+          response.results.append(
+            try executor.run(statement, request.arguments, bytesMax: &bytes))
+        } catch {
+          response.failure = .init(error, statement: statements.count > 1 ? index : nil)
+          break
+        }
+      }
+      // Read after the snapshot was opened: it names that snapshot, or a later one.
+      place = watch.place
+    } catch {
+      response.failure = .init(RequestError(code: "SQLITE_ERROR", message: "\(error)", retry: true))
+    }
+    return (response, place)
+  }
+
+  /// Answers once what was seen has a number.
+  private func finish(_ pending: Writer.Pending, _ response: EngineResponse, _ place: LogPlace?) {
+    let tracker = tracker
+    let answer: @Sendable () -> Void = {
+      var response = response
+      response.position = tracker.position
+      let answered = response
+      pending.loop.execute { pending.completion(answered) }
+    }
+    guard let place else { return answer() }
+    _ = tracker.whenReached(.place(place), wake: answer)
+  }
+}

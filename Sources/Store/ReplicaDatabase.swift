@@ -1,0 +1,191 @@
+// A replica's database: the injector, the page map that tells it apart from its upstream, and its checkpoints.
+
+import WALShip
+
+/// An open replica database. It belongs to the applier's thread, apart from what is marked otherwise.
+public final class ReplicaDatabase {
+  public let path: String
+  public let pageSize: PageSize
+  /// May be used from any thread.
+  public let tracker: PositionTracker
+  /// May be used from any thread, once `recoverMap` has run.
+  public private(set) var map: PageMapFile
+  /// May be used from any thread.
+  public let logWatch: LogWatch
+  public let injector: WALInjector
+  /// True when the pages are not what the stamp says: somebody else wrote to the file.
+  public private(set) var isForeign = false
+  private let mapIsNew: Bool
+
+  public enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
+    case foreignFile(String)
+    case otherPageMap(String)
+    public var description: String {
+      switch self {
+      case .foreignFile(let path):
+        "\(path) is not a replica's file: it is left as it is; move it away, or choose another --db"
+      case .otherPageMap(let path):
+        "\(path) was written by a newer release of edge-sql"
+      }
+    }
+  }
+
+  public static func pageMapPath(of database: String) -> String { database + "-pagemap" }
+
+  /// What lies at `path`.
+  ///
+  /// - Throws: `.foreignFile` for anything that is not a replica's database; nothing was touched.
+  public static func inspect(_ path: String) throws -> DatabaseHeader? {
+    guard let size = Disk.size(path), size > 0 else { return nil }
+    let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100))
+    guard let header, header.stamp != nil else { throw Failure.foreignFile(path) }
+    return header
+  }
+
+  /// Opens a replica's file; it can be read at once. `recoverMap` must follow before anything is applied.
+  public init(path: String, header: DatabaseHeader) throws {
+    self.path = path
+    pageSize = header.pageSize
+    let opened = try Self.openMap(path, header)
+    map = opened.map
+    mapIsNew = opened.isNew
+    let nowhere = LogPlace(salts: Salts(first: 0, second: 0), frame: 0)
+    let identity = map.identity.database
+    let history = map.base.history
+    let told = header.stamp ?? PositionStamp(database: identity.short, epoch: history.current, txid: .zero)
+    tracker = PositionTracker(
+      position: Position(
+        database: identity, epoch: told.epoch, txid: told.txid, checksum: .empty),
+      place: nowhere, history: history)
+    injector = try WALInjector(path: path, pageSize: pageSize, tracker: tracker)
+    logWatch = LogWatch(index: injector.index)
+    var stamp = told
+    do {
+      stamp = try injector.stamp()
+    } catch WALInjector.Failure.foreignWrite {
+      isForeign = true
+    }
+    tracker.advance(
+      to: Position(database: identity, epoch: stamp.epoch, txid: stamp.txid, checksum: .empty),
+      at: injector.place)
+  }
+
+  private static func openMap(
+    _ path: String, _ header: DatabaseHeader
+  ) throws -> (map: PageMapFile, isNew: Bool) {
+    let mapPath = pageMapPath(of: path)
+    do {
+      let map = try PageMapFile(opening: mapPath)
+      if map.identity.pageSize == header.pageSize, map.identity.database.short == header.stamp?.database {
+        return (map, false)
+      }
+    } catch PageMapIdentity.Failure.newerFormat {
+      throw Failure.otherPageMap(mapPath)
+    } catch {
+      // Lost or damaged: it is made anew from the pages.
+    }
+    // The upstream tells the whole identity; until then its first digits must do.
+    let identity = PageMapIdentity(
+      database: DatabaseID(high: UInt64(header.stamp?.database ?? 0) << 32, low: 0),
+      pageSize: header.pageSize)
+    let history = EpochHistory(current: header.stamp?.epoch ?? Epoch(0))
+    return (try PageMapFile(creating: mapPath, identity: identity, history: history), true)
+  }
+
+  // MARK: The page map
+
+  /// Brings the map up to date with the file.
+  ///
+  /// - Returns: whether every page had to be read.
+  @discardableResult
+  public func recoverMap() throws -> Bool {
+    let recovery = PageMapRecovery(map: map, index: injector.index, log: injector.log)
+    var scanned = true
+    if !mapIsNew, !isForeign, let header = injector.index.header(),
+      let place = recovery.connectingPlace(header),
+      (try? recovery.replay(from: place, numbering: .stamped)) != nil,
+      map.live.txid == tracker.position.txid
+    {
+      scanned = false
+    } else {
+      _ = try scanPages()
+    }
+    var position = tracker.position
+    position.checksum = map.live.checksum
+    tracker.advance(to: position, at: injector.place)
+    return scanned
+  }
+
+  /// Reads every page and corrects the map where it is wrong. Returns how many entries were.
+  public func scanPages() throws -> Int {
+    let recovery = PageMapRecovery(map: map, index: injector.index, log: injector.log)
+    guard let header = injector.index.header() else {
+      throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
+    }
+    let txid = tracker.position.txid
+    let differing = try recovery.scan(header, pageCount: try pageCount(header), txid: txid)
+    try map.update { $0.live.txid = txid }
+    var position = tracker.position
+    position.checksum = map.live.checksum
+    tracker.advance(to: position, at: injector.place)
+    return differing
+  }
+
+  private func pageCount(_ header: WALIndexHeader) throws -> UInt32 {
+    if header.frameCount > 0 { return header.pageCount }
+    return UInt32(clamping: (Disk.size(path) ?? 0) / pageSize.bytes)
+  }
+
+  /// Notes the whole identity of the database, once the upstream has told it.
+  public func adopt(_ database: DatabaseID) throws {
+    guard map.identity.database != database else { return }
+    try map.adopt(PageMapIdentity(database: database, pageSize: pageSize))
+    var position = tracker.position
+    position.database = database
+    tracker.advance(to: position, at: injector.place)
+  }
+
+  /// The file holds what the upstream has, whoever wrote to it before.
+  public func healed() { isForeign = false }
+
+  // MARK: Checkpoints
+
+  /// What the map must hold durably before the WAL may be restarted at the present place.
+  private func presentBase() -> PageMapBase {
+    var base = map.base
+    let live = map.live
+    base.txid = live.txid
+    base.checksum = live.checksum
+    base.pageCount = live.pageCount
+    base.place = injector.place
+    base.history = tracker.epochs
+    base.isClean = false
+    return base
+  }
+
+  /// Copies the rest of the WAL into the file and starts it anew. Call it where a few milliseconds do no harm, after
+  /// `ReplicaCheckpointer` did most of the work.
+  ///
+  /// - Returns: false when a reader is in the way; try again later.
+  public func restartLog(truncate: Bool) throws -> Bool {
+    guard injector.frameCount > 0, !injector.isBatchOpen, try injector.checkpoint() else { return false }
+    try map.saveBase(presentBase())
+    return try injector.restartLog(position: tracker.position, truncate: truncate)
+  }
+}
+
+/// Copies a replica's WAL into its file, on a thread of its own, beside the applier.
+public final class ReplicaCheckpointer {
+  private let connection: Connection
+
+  public init(path: String) throws {
+    connection = try Connection(path: path, mode: .readWrite)
+    connection.setBusyTimeout(milliseconds: 0)
+    connection.keepLog()
+    try connection.execute("PRAGMA synchronous=NORMAL")
+    _ = try connection.query("SELECT rootpage FROM sqlite_schema LIMIT 1")
+  }
+
+  /// - Returns: frames in the WAL and frames copied.
+  public func run() throws -> (frames: Int, copied: Int) { try connection.checkpointPassive() }
+}

@@ -107,3 +107,13 @@ private final class DispatchGate: @unchecked Sendable {  // a semaphore of the C
   func open() { sem_post(semaphore) }
   func wait() { while sem_wait(semaphore) != 0 && errno == EINTR {} }
 }
+
+extension DatabaseThread {
+  /// Runs `body` on the thread and waits for it without blocking one of Swift's threads.
+  public func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) async throws -> T {
+    try await withCheckedThrowingContinuation { continuation in
+      let accepted = submit { continuation.resume(with: Result { try body() }) }
+      if !accepted { continuation.resume(throwing: ThreadStopped()) }
+    }
+  }
+}

@@ -23,12 +23,12 @@ struct PageReader {
 }
 
 /// Memory for one page, or a few.
-final class PageMemory {
-  let bytes: UnsafeMutableRawBufferPointer
-  init(bytes count: Int) {
+public final class PageMemory {
+  public let bytes: UnsafeMutableRawBufferPointer
+  public init(bytes count: Int) {
     bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 4096)
     bytes.initializeMemory(as: UInt8.self, repeating: 0)
   }
   deinit { bytes.deallocate() }
-  var readOnly: UnsafeRawBufferPointer { UnsafeRawBufferPointer(bytes) }
+  public var readOnly: UnsafeRawBufferPointer { UnsafeRawBufferPointer(bytes) }
 }

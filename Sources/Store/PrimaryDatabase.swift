@@ -5,7 +5,7 @@ import Glibc
 import WALShip
 
 /// An open primary database. It belongs to the writer's thread, apart from what is marked otherwise.
-public final class PrimaryDatabase {
+public final class PrimaryDatabase: @unchecked Sendable {  // confined to the writer's thread, apart from what says otherwise
   public let path: String
   public let pageSize: PageSize
   public let connection: Connection

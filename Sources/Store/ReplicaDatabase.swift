@@ -3,7 +3,7 @@
 import WALShip
 
 /// An open replica database. It belongs to the applier's thread, apart from what is marked otherwise.
-public final class ReplicaDatabase {
+public final class ReplicaDatabase: @unchecked Sendable {  // confined to the applier's loop, apart from what says otherwise
   public let path: String
   public let pageSize: PageSize
   /// May be used from any thread.
@@ -175,7 +175,7 @@ public final class ReplicaDatabase {
 }
 
 /// Copies a replica's WAL into its file, on a thread of its own, beside the applier.
-public final class ReplicaCheckpointer {
+public final class ReplicaCheckpointer: @unchecked Sendable {  // confined to its thread
   private let connection: Connection
 
   public init(path: String) throws {

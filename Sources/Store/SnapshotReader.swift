@@ -12,26 +12,13 @@ public final class SnapshotReader {
     fileprivate var lastFrame: UInt32
   }
 
-  private let connection: Connection
-  private let probe: Statement
-  private let index: WALIndex
-  private let pages: PageReader
+  private let pin: SnapshotPin
   private let tracker: PositionTracker
   private let page: PageMemory
   public private(set) var snapshot: Snapshot?
 
-  /// How often to look again when commits come between.
-  private static let triesMax = 10_000
-
   public init(path: String, pageSize: PageSize, tracker: PositionTracker) throws {
-    connection = try Connection(path: path, mode: .readOnly)
-    connection.setBusyTimeout(milliseconds: 1000)
-    probe = try connection.prepare("SELECT rootpage FROM sqlite_schema LIMIT 1")
-    _ = try probe.step()
-    probe.reset()
-    index = try WALIndex(connection: connection)
-    let log = try LogFile(databasePath: path, pageSize: pageSize, writable: false)
-    pages = PageReader(index: index, log: log, pageSize: pageSize.bytes)
+    pin = try SnapshotPin(path: path, pageSize: pageSize)
     page = PageMemory(bytes: pageSize.bytes)
     self.tracker = tracker
   }
@@ -41,41 +28,17 @@ public final class SnapshotReader {
   /// - Throws: `SQLITE_BUSY` when commits kept coming between; try again.
   public func begin() throws -> Snapshot {
     precondition(snapshot == nil, "a snapshot is open already")
-    for _ in 0..<Self.triesMax {
-      guard let before = index.header() else { continue }
-      let copiedBefore = index.backfilled
-      try connection.execute("BEGIN")
-      _ = try probe.step()
-      probe.reset()
-      let copiedAfter = index.backfilled
-      if let after = index.header(), after == before,
-        let position = tracker.exactPosition(at: before.place)
-      {
-        // SQLite reads the file alone when all of the WAL was copied as the snapshot was opened: then a writer may
-        // reset the WAL, and its frames mean nothing. Which of the two it was must be certain.
-        let fileOnly = copiedBefore >= before.frameCount
-        if fileOnly || copiedAfter < before.frameCount {
-          let opened = Snapshot(
-            position: position, pageCount: try pageCount(before, fileOnly: fileOnly),
-            lastFrame: fileOnly ? 0 : before.frameCount)
-          snapshot = opened
-          return opened
-        }
-      }
-      try connection.execute("COMMIT")
-    }
-    throw SQLiteError(code: SQLiteError.busy, message: "no quiet moment for a snapshot")
-  }
-
-  private func pageCount(_ header: WALIndexHeader, fileOnly: Bool) throws -> UInt32 {
-    if header.pageCount > 0 { return header.pageCount }
-    return UInt32(clamping: try connection.queryInteger("PRAGMA page_count") ?? 0)
+    let (pinned, position) = try pin.open { tracker.exactPosition(at: $0) }
+    let opened = Snapshot(
+      position: position, pageCount: pinned.pageCount, lastFrame: pinned.lastFrame)
+    snapshot = opened
+    return opened
   }
 
   /// A page of the open snapshot, valid until the next call.
   public func read(_ pgno: Pgno) throws -> UnsafeRawBufferPointer {
     guard let snapshot else { preconditionFailure("no snapshot is open") }
-    try pages.read(pgno, through: snapshot.lastFrame, into: page.bytes)
+    try pin.pages.read(pgno, through: snapshot.lastFrame, into: page.bytes)
     if pgno == Pgno(1) { PositionStamp.clear(page.bytes) }
     return page.readOnly
   }
@@ -83,6 +46,75 @@ public final class SnapshotReader {
   public func end() {
     guard snapshot != nil else { return }
     snapshot = nil
-    try? connection.execute("COMMIT")
+    pin.close()
   }
+}
+
+/// A read transaction of SQLite's whose place in the WAL is known, so that pages can be read beside SQLite.
+public final class SnapshotPin {
+  /// The state that is pinned.
+  public struct Pinned: Equatable, Sendable {
+    public var place: LogPlace
+    public var pageCount: UInt32
+    /// The last frame that counts, 0 when everything is in the file.
+    public var lastFrame: UInt32
+  }
+
+  public let connection: Connection
+  private let probe: Statement
+  private let index: WALIndex
+  let pages: PageReader
+
+  /// How often to look again when commits come between.
+  private static let triesMax = 10_000
+
+  public init(path: String, pageSize: PageSize) throws {
+    connection = try Connection(path: path, mode: .readOnly)
+    connection.setBusyTimeout(milliseconds: 1000)
+    probe = try connection.prepare("SELECT rootpage FROM sqlite_schema LIMIT 1")
+    _ = try probe.step()
+    probe.reset()
+    index = try WALIndex(connection: connection)
+    let log = try LogFile(databasePath: path, pageSize: pageSize, writable: false)
+    pages = PageReader(index: index, log: log, pageSize: pageSize.bytes)
+  }
+
+  /// Opens a read transaction at a place that `accept` knows something about.
+  ///
+  /// - Throws: `SQLITE_BUSY` when commits kept coming between.
+  public func open<T>(_ accept: (LogPlace) -> T?) throws -> (Pinned, T) {
+    for _ in 0..<Self.triesMax {
+      guard let before = index.header() else { continue }
+      let copiedBefore = index.backfilled
+      try connection.execute("BEGIN")
+      _ = try probe.step()
+      probe.reset()
+      let copiedAfter = index.backfilled
+      if let after = index.header(), after == before, let accepted = accept(before.place) {
+        // SQLite reads the file alone when all of the WAL was copied as the snapshot was opened: then a writer may
+        // reset the WAL, and its frames mean nothing. Which of the two it was must be certain.
+        let fileOnly = copiedBefore >= before.frameCount
+        if fileOnly || copiedAfter < before.frameCount {
+          let count = before.frameCount > 0 ? before.pageCount : try filePageCount()
+          let lastFrame = fileOnly ? 0 : before.frameCount
+          return (Pinned(place: before.place, pageCount: count, lastFrame: lastFrame), accepted)
+        }
+      }
+      try connection.execute("COMMIT")
+    }
+    throw SQLiteError(code: SQLiteError.busy, message: "no quiet moment for a snapshot")
+  }
+
+  private func filePageCount() throws -> UInt32 {
+    UInt32(clamping: try connection.queryInteger("PRAGMA page_count") ?? 0)
+  }
+
+  /// Reads a page of the pinned state.
+  public func read(
+    _ pgno: Pgno, _ pinned: Pinned, into page: UnsafeMutableRawBufferPointer
+  ) throws {
+    try pages.read(pgno, through: pinned.lastFrame, into: page)
+  }
+
+  public func close() { try? connection.execute("COMMIT") }
 }

@@ -42,9 +42,10 @@ final class ShipServerSession: ChannelInboundHandler {
     self.context = context
     status.address = context.remoteAddress.map(describe) ?? "?"
     server.add(self)
+    let session = NIOLoopBound(self, eventLoop: context.eventLoop)
     timer = context.eventLoop.scheduleRepeatedTask(
       initialDelay: .seconds(1), delay: .seconds(1)
-    ) { [weak self] _ in self?.tick() }
+    ) { _ in session.value.tick() }
   }
 
   func channelInactive(context: ChannelHandlerContext) { close() }

@@ -87,6 +87,9 @@ public final class LoopReader {
     }
   }
 
+  /// What a snapshot that is taken now would be told as.
+  public func mark() throws(RequestError) -> SnapshotMark { try reader.mark() }
+
   /// To be asked once the snapshot is taken. In a batch one answer serves all.
   private func presentMark() throws(RequestError) -> SnapshotMark {
     if let batchMark { return batchMark }
@@ -117,4 +120,7 @@ public final class NodeReaders: Sendable {
     loops.set(reader, of: loop)
     return reader
   }
+
+  /// The same, if it has been opened.
+  func knownLoopReader(on loop: any EventLoop) -> LoopReader? { loops.reader(of: loop) }
 }

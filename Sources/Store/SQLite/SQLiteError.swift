@@ -41,6 +41,7 @@ public struct SQLiteError: Error, Equatable, Sendable, CustomStringConvertible {
   public static let corrupt = SQLITE_CORRUPT
   public static let denied = SQLITE_AUTH
   public static let notADatabase = SQLITE_NOTADB
+  public static let cannotOpen = SQLITE_CANTOPEN
 
   /// True for the errors that say nothing about the request: the disk, the memory or another process is to blame.
   public var isEnvironmental: Bool {

@@ -7,7 +7,7 @@ import WALShip
 struct InspectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "inspect", abstract: "Look into tokens and files.",
-    subcommands: [InspectTokenCommand.self])
+    subcommands: [InspectTokenCommand.self, InspectWALCommand.self, InspectPageMapCommand.self])
 }
 
 struct InspectTokenCommand: ParsableCommand {

@@ -81,6 +81,15 @@ struct Configuration: Sendable {
     do { return try setting.parse(text) } catch { throw Self.failure(origin(of: setting), error) }
   }
 
+  /// The value of a setting whose default depends on the command.
+  func value<Value>(
+    _ setting: Setting<Value>, builtIn text: String
+  ) throws(CommandFailure) -> Value {
+    do { return try setting.parse(given[setting.name]?.text ?? text) } catch {
+      throw Self.failure(origin(of: setting), error)
+    }
+  }
+
   func origin(of setting: some SettingEntry) -> Origin {
     given[setting.name]?.origin ?? .builtIn
   }

@@ -76,7 +76,8 @@ enum Settings {
     "ship", default: "127.0.0.1:7381", "where replicas connect: HOST:PORT, :PORT or off",
     Parse.listenAddress)
   static let upstream = Setting(
-    "upstream", "the primary's ship address: HOST:PORT", Parse.upstream)
+    "upstream", "the ship address of the node to follow: HOST:PORT, or several with commas",
+    Parse.upstreams)
   static let database = Setting("db", "the database file", Parse.path)
   static let name = Setting("name", "what this node calls itself", Parse.nodeName)
   static let shipSecretFile = Setting(
@@ -85,7 +86,7 @@ enum Settings {
     "insecure", default: "false", "accept replicas without a secret on other than local addresses",
     Parse.boolean)
   static let checkpointFrames = Setting(
-    "checkpoint_frames", default: "4000", "checkpoint when the WAL holds this many frames",
+    "checkpoint_frames", default: "1000", "checkpoint when the WAL holds this many frames",
     Parse.integer(1...10_000_000))
   static let logLevel = Setting(
     "log_level", default: "info", "trace, debug, info, notice, warning, error or critical",
@@ -181,6 +182,14 @@ enum Parse {
     let address = try serverAddress(text)
     if case .some(.some) = try? HostPort.split(text).port { return address }
     throw BadValue("\"\(text)\" has no port: write the primary's ship address as HOST:PORT")
+  }
+
+  @Sendable static func upstreams(_ text: String) throws(BadValue) -> [ServerAddress] {
+    var addresses: [ServerAddress] = []
+    for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+      addresses.append(try upstream(String(part)))
+    }
+    return addresses
   }
 
   private static func notOneOf(_ words: [String], _ text: String) -> BadValue {

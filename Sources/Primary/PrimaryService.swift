@@ -1,0 +1,176 @@
+// A primary: opens the database, and puts the writer, the capture of foreign commits, the checkpoints, the ship server and
+// the clients' listener around it.
+
+import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+import Serving
+import Store
+import Synchronization
+import WALShip
+
+/// What a primary is configured with.
+public struct PrimaryConfiguration: Sendable {
+  /// The database file; it is adopted as it is, or made.
+  public var databasePath: String
+  public var options: NodeOptions
+  public init(databasePath: String, options: NodeOptions = NodeOptions()) {
+    self.databasePath = databasePath
+    self.options = options
+  }
+}
+
+/// A running primary. It can be a part of any Swift server.
+public final class PrimaryService: Service, Sendable {
+  /// Where the node listens, once it has started.
+  public let listenAddress: SocketAddress?
+  public let shipAddress: SocketAddress?
+  /// What the start did to the database, for people.
+  public let notes: [String]
+  public let tracker: PositionTracker
+
+  private let configuration: PrimaryConfiguration
+  private let database: PrimaryDatabase
+  private let writer: Writer
+  private let writerThread: DatabaseThread
+  private let reads: ForwardedReads
+  private let watcher: LogWatcher
+  private let checkpoints: CheckpointPolicy
+  private let ring: TransactionRing
+  private let pages: PageSource
+  private let shipServer: ShipServer?
+  private let lineServer: LineServer?
+  private let group: MultiThreadedEventLoopGroup
+  private let statusSource: StatusSource
+  private let isStopped = Atomic<Bool>(false)
+
+  /// Opens the database and starts to serve.
+  ///
+  /// - Throws: `PrimaryDatabase.Failure`, `SQLiteError`, `DiskError` or an error of the network; then nothing is left
+  ///   running, and the file is as it was.
+  public init(configuration: PrimaryConfiguration) async throws {
+    self.configuration = configuration
+    let options = configuration.options
+    let logger = options.logger
+    let path = configuration.databasePath
+    let thread = DatabaseThread()
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+    writerThread = thread
+    self.group = group
+    do {
+      let database = try await thread.run { try PrimaryDatabase(path: path) }
+      let ring = TransactionRing()
+      let pages = PageSource(path: path, map: database.map, tracker: database.tracker)
+      let reads = try ForwardedReads(
+        path: path, tracker: database.tracker, watch: database.logWatch, limits: options.limits)
+      let writer = try await thread.run {
+        try Writer(
+          database: database, thread: thread, reads: reads, limits: options.limits,
+          timers: group.next(), logger: logger)
+      }
+      let checkpoints = CheckpointPolicy(
+        database: database, writerThread: thread, framesMin: options.checkpointFrames,
+        logger: logger)
+      let shipServer = options.ship.map { _ in
+        ShipServer(
+          source: ShipSource(
+            node: .starting(name: options.name), tracker: database.tracker, map: database.map,
+            ring: ring, pages: pages, primary: writer, lineage: { [] },
+            contactMilliseconds: { 0 }),
+          secret: options.secret, logger: logger)
+      }
+      try await thread.run {
+        database.onCapture = { transaction in
+          ring.append(
+            transaction.position.txid, body: transaction.body, pages: transaction.pages,
+            rawBytes: transaction.rawBytes)
+        }
+        database.onAdvance = {
+          shipServer?.notify()
+          checkpoints.consider()
+        }
+      }
+      let status = StatusSource(role: .primary)
+      let context = NodeContext(
+        role: .primary, databasePath: path, tracker: database.tracker, logWatch: database.logWatch,
+        primary: writer, limits: options.limits, status: { status.make() },
+        contactMilliseconds: { 0 }, logger: logger)
+      let lineServer = options.listen.map { _ in LineServer(node: context, group: group) }
+      shipAddress = try await options.ship.asyncMap { address in
+        try await shipServer?.start(host: address.host, port: address.port)
+      } ?? nil
+      listenAddress = try await options.listen.asyncMap { address in
+        try await lineServer?.start(host: address.host, port: address.port)
+      } ?? nil
+      watcher = try LogWatcher(
+        databasePath: path, watch: database.logWatch, tracker: database.tracker
+      ) { writer.captureForeign() }
+      self.database = database
+      self.writer = writer
+      self.reads = reads
+      self.checkpoints = checkpoints
+      self.ring = ring
+      self.pages = pages
+      self.shipServer = shipServer
+      self.lineServer = lineServer
+      tracker = database.tracker
+      notes = database.notes
+      statusSource = status
+    } catch {
+      thread.stop()
+      try? await group.shutdownGracefully()
+      throw error
+    }
+    statusSource.set { [weak self] in self?.status ?? StatusSource(role: .primary).make() }
+    watcher.start()
+    writer.captureForeign()
+  }
+
+  /// Serves until the service group shuts down.
+  public func run() async throws {
+    try? await gracefulShutdown()
+    await stop()
+  }
+
+  /// Stops accepting, answers what was begun, copies the WAL into the file, and closes it.
+  public func stop() async {
+    guard !isStopped.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    await lineServer?.stop()
+    await shipServer?.stop()
+    watcher.stop()
+    checkpoints.stop()
+    reads.stop()
+    pages.stop()
+    try? await writerThread.run { [checkpoints] in checkpoints.finish() }
+    writerThread.stop()
+    try? await group.shutdownGracefully()
+  }
+
+  private let started = monotonicNanoseconds()
+
+  /// How the node is doing.
+  public var status: NodeStatus {
+    let position = tracker.position
+    var status = NodeStatus(
+      role: .primary, version: SoftwareVersion.current, name: configuration.options.name,
+      position: position, listen: listenAddress.map(describe) ?? "off",
+      sqliteVersion: SQLiteLibrary.version)
+    status.pageSize = database.pageSize.bytes
+    status.pageCount = database.map.live.pageCount
+    status.uptimeMilliseconds = (monotonicNanoseconds() - started) / 1_000_000
+    status.ship = shipAddress.map(describe)
+    status.add(shipServer, head: position.txid)
+    status.add(ring)
+    status.add(database.logWatch, pageSize: database.pageSize.bytes)
+    let statistics = checkpoints.snapshot
+    status.checkpoints.count = UInt64(statistics.count)
+    status.checkpoints.restarts = UInt64(statistics.restarts)
+    status.checkpoints.lastError = statistics.lastError
+    status.checkpoints.lastMillisecondsAgo = statistics.lastNanoseconds.map {
+      (monotonicNanoseconds() - $0) / 1_000_000
+    }
+    status.connections = lineServer?.connectionCount ?? 0
+    return status
+  }
+}

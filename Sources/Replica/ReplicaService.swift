@@ -1,0 +1,242 @@
+// A replica: keeps an ordinary SQLite file equal to its upstream's, serves reads from it, and takes writes to the primary.
+
+import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+import Serving
+import Store
+import Synchronization
+import WALShip
+
+/// What a replica is configured with.
+public struct ReplicaConfiguration: Sendable {
+  /// The replica's file. It is made when it is not there; a file that is not a replica's is refused.
+  public var databasePath: String
+  /// Nodes to follow: the first that can be reached is taken.
+  public var upstreams: [NodeAddress]
+  /// Throws away what is at `databasePath` first.
+  public var resets = false
+  public var options: NodeOptions
+
+  public init(
+    databasePath: String, upstreams: [NodeAddress], options: NodeOptions = NodeOptions()
+  ) {
+    self.databasePath = databasePath
+    self.upstreams = upstreams
+    self.options = options
+  }
+}
+
+/// A running replica. It can be a part of any Swift server, which then reads the file with any SQLite library.
+public final class ReplicaService: Service, Sendable {
+  /// The parts that exist once there is a database.
+  private struct Serving: Sendable {
+    var database: ReplicaDatabase
+    var shipServer: ShipServer?
+    var lineServer: LineServer?
+    var checkpoints: ReplicaCheckpoints
+    var pages: PageSource
+    var listenAddress: SocketAddress?
+    var shipAddress: SocketAddress?
+  }
+
+  private let configuration: ReplicaConfiguration
+  private let applierGroup: MultiThreadedEventLoopGroup
+  private let clientGroup: MultiThreadedEventLoopGroup
+  private let upstream: Upstream
+  private let ring: TransactionRing
+  private let node: NodeIdentity
+  private let serving = Mutex<Serving?>(nil)
+  private let ready: EventLoopPromise<Void>
+  private let isStopped = Atomic<Bool>(false)
+  private let started = monotonicNanoseconds()
+
+  private var logger: Logger { configuration.options.logger }
+
+  /// Opens the replica's file, if there is one, serves it, and begins to follow.
+  ///
+  /// - Throws: `ReplicaDatabase.Failure.foreignFile` for a file that is not a replica's, which stays as it is.
+  public init(configuration: ReplicaConfiguration) async throws {
+    precondition(!configuration.upstreams.isEmpty, "a replica needs an upstream")
+    self.configuration = configuration
+    let options = configuration.options
+    let path = configuration.databasePath
+    let logger = options.logger
+    if configuration.resets { try ReplicaFiles.remove(path) }
+    let header = try ReplicaDatabase.inspect(path)
+    try ReplicaFiles.completeRename(path)
+
+    applierGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    clientGroup = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+    let loop = applierGroup.next()
+    ready = loop.makePromise(of: Void.self)
+    ring = TransactionRing()
+    node = NodeIdentity.starting(name: options.name)
+    let (ring, node) = (ring, node)
+    do {
+      upstream = try await loop.submit {
+        let database = try header.map { try ReplicaDatabase(path: path, header: $0) }
+        let content = try ReplicaContent(path: path, database: database, ring: ring, logger: logger)
+        return Upstream(
+          loop: loop, content: content,
+          addresses: configuration.upstreams.map { ($0.host, $0.port) }, node: node,
+          secret: options.secret, logger: logger)
+      }.get()
+    } catch {
+      ready.succeed()
+      try? await applierGroup.shutdownGracefully()
+      try? await clientGroup.shutdownGracefully()
+      throw error
+    }
+    try await begin(loop)
+  }
+
+  private func begin(_ loop: any EventLoop) async throws {
+    let existing = try await loop.submit { [self] () -> ReplicaDatabase? in
+      upstream.content.onDatabase = { [self] database in
+        // The listeners start beside the applier, which goes on meanwhile.
+        Task { await self.startServing(database) }
+      }
+      return upstream.content.database
+    }.get()
+    // What is here can be read at once; what was not ours must be healed before.
+    if let existing, !existing.isForeign { await startServing(existing) }
+    try await loop.submit { [self] in
+      if let existing {
+        let scanned = try existing.recoverMap()
+        if scanned { logger.info("the page map was made anew from the pages") }
+      }
+      if let existing, existing.isForeign {
+        logger.warning("another program wrote to the replica's file: it is compared with the upstream before it is served")
+        upstream.content.onHealed = { [self] database in Task { await self.startServing(database) } }
+      }
+      upstream.content.refresh()
+      upstream.connect()
+    }.get()
+  }
+
+  /// Returns once the first read can be answered.
+  public func waitUntilReady() async throws { try await ready.futureResult.get() }
+
+  private func startServing(_ database: ReplicaDatabase) async {
+    do {
+      let serving = try await makeServing(database)
+      self.serving.withLock { $0 = serving }
+      try await upstream.loop.submit { [self] in
+        upstream.onPublish = {
+          serving.shipServer?.notify()
+          serving.checkpoints.consider()
+        }
+      }.get()
+      ready.succeed()
+    } catch {
+      logger.critical("cannot serve", metadata: ["error": "\(error)"])
+      ready.fail(error)
+    }
+  }
+
+  private func makeServing(_ database: ReplicaDatabase) async throws -> Serving {
+    let options = configuration.options
+    let pages = PageSource(path: database.path, map: database.map, tracker: database.tracker)
+    let checkpoints = try ReplicaCheckpoints(
+      database: database, loop: upstream.loop, framesMin: options.checkpointFrames, logger: logger)
+    let upstream = upstream
+    let shipServer = options.ship.map { _ in
+      ShipServer(
+        source: ShipSource(
+          node: node, tracker: database.tracker, map: database.map, ring: ring, pages: pages,
+          primary: upstream, lineage: { upstream.status.lineage },
+          contactMilliseconds: { [weak self] in self?.contactMilliseconds ?? 0 }),
+        secret: options.secret, logger: logger)
+    }
+    let status = StatusSource(role: .replica)
+    status.set { [weak self] in self?.status ?? StatusSource(role: .replica).make() }
+    let context = NodeContext(
+      role: .replica, databasePath: database.path, tracker: database.tracker,
+      logWatch: database.logWatch, primary: upstream, limits: options.limits,
+      status: { status.make() }, contactMilliseconds: { [weak self] in self?.contactMilliseconds },
+      logger: logger)
+    let lineServer = options.listen.map { _ in LineServer(node: context, group: clientGroup) }
+    let shipAddress =
+      try await options.ship.asyncMap { try await shipServer?.start(host: $0.host, port: $0.port) } ?? nil
+    let listenAddress =
+      try await options.listen.asyncMap { try await lineServer?.start(host: $0.host, port: $0.port) } ?? nil
+    return Serving(
+      database: database, shipServer: shipServer, lineServer: lineServer, checkpoints: checkpoints,
+      pages: pages, listenAddress: listenAddress, shipAddress: shipAddress)
+  }
+
+  // MARK: Stopping
+
+  public func run() async throws {
+    try? await gracefulShutdown()
+    await stop()
+  }
+
+  public func stop() async {
+    guard !isStopped.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    let serving = serving.withLock { $0 }
+    await serving?.lineServer?.stop()
+    await serving?.shipServer?.stop()
+    serving?.checkpoints.stop()
+    serving?.pages.stop()
+    try? await upstream.loop.submit { [upstream] in upstream.stop() }.get()
+    ready.fail(ThreadStopped())
+    try? await clientGroup.shutdownGracefully()
+    try? await applierGroup.shutdownGracefully()
+  }
+
+  // MARK: Status
+
+  public var listenAddress: SocketAddress? { serving.withLock { $0?.listenAddress } }
+  public var shipAddress: SocketAddress? { serving.withLock { $0?.shipAddress } }
+
+  /// Where this replica stands; nil before the first copy is complete.
+  public var position: Position? { serving.withLock { $0?.database.tracker.position } }
+
+  /// The age of the last contact with the primary.
+  public var contactMilliseconds: UInt64? {
+    let status = upstream.status
+    guard let heard = status.heardNanoseconds else { return nil }
+    let now = monotonicNanoseconds()
+    return (now - min(now, heard)) / 1_000_000 + status.contactMilliseconds
+  }
+
+  /// How the node is doing.
+  public var status: NodeStatus {
+    let serving = serving.withLock { $0 }
+    let above = upstream.status
+    let position = serving?.database.tracker.position ?? .none
+    var status = NodeStatus(
+      role: .replica, version: SoftwareVersion.current, name: configuration.options.name,
+      position: position, listen: serving?.listenAddress.map(describe) ?? "off",
+      sqliteVersion: SQLiteLibrary.version)
+    status.uptimeMilliseconds = (monotonicNanoseconds() - started) / 1_000_000
+    var upstream = NodeStatus.Upstream(
+      address: above.address, state: NodeStatus.Upstream.State(rawValue: above.state) ?? .catchingUp)
+    let now = monotonicNanoseconds()
+    upstream.lagTransactions = above.head.rawValue - min(above.head.rawValue, position.txid.rawValue)
+    upstream.lagMilliseconds = above.behindSinceNanoseconds.map { (now - min(now, $0)) / 1_000_000 } ?? 0
+    upstream.contactMilliseconds = contactMilliseconds
+    upstream.progress = above.progress
+    upstream.lastError = above.lastError
+    status.upstream = upstream
+    guard let serving else { return status }
+    status.pageSize = serving.database.pageSize.bytes
+    status.pageCount = serving.database.map.live.pageCount
+    status.ship = serving.shipAddress.map(describe)
+    status.add(serving.shipServer, head: position.txid)
+    status.add(ring)
+    status.add(serving.database.logWatch, pageSize: status.pageSize)
+    let statistics = serving.checkpoints.snapshot
+    status.checkpoints.count = UInt64(statistics.count)
+    status.checkpoints.restarts = UInt64(statistics.restarts)
+    status.checkpoints.lastError = statistics.lastError
+    status.checkpoints.lastMillisecondsAgo = statistics.lastNanoseconds.map {
+      (now - min(now, $0)) / 1_000_000
+    }
+    status.connections = serving.lineServer?.connectionCount ?? 0
+    return status
+  }
+}

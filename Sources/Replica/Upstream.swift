@@ -1,0 +1,229 @@
+// The link to the node above: connects, tries again with growing pauses, and carries requests up.
+
+import Logging
+import NIOCore
+import NIOPosix
+import Serving
+import Store
+import Synchronization
+import WALShip
+
+/// The upstream side of a replica. All of it runs on the applier's event loop, apart from `submit` and `status`.
+final class Upstream: PrimaryAccess, @unchecked Sendable {  // used on `loop` alone, apart from what is behind a lock
+  struct Status: Sendable {
+    var address = ""
+    var state = "connecting"
+    /// Monotonic time of the last message from upstream.
+    var heardNanoseconds: UInt64?
+    /// How old the upstream's own contact with the primary was then.
+    var contactMilliseconds: UInt64 = 0
+    var head = TXID.zero
+    var behindSinceNanoseconds: UInt64?
+    var progress: Double?
+    var lastError: String?
+    var lineage: [DatabaseID] = []
+  }
+
+  private struct Waiting {
+    var request: EngineRequest
+    var loop: any EventLoop
+    var completion: @Sendable (EngineResponse) -> Void
+  }
+
+  let loop: any EventLoop
+  let content: ReplicaContent
+  let node: NodeIdentity
+  let secret: ShipSecret?
+  let logger: Logger
+  private let addresses: [(host: String, port: Int)]
+  private var nextAddress = 0
+  private var failures = 0
+  private var session: UpstreamSession?
+  private var waiting: [UInt64: Waiting] = [:]
+  private var nextRequest: UInt64 = 0
+  private var isStopped = false
+  private let shared = Mutex(Status())
+  /// The next connection asks for a comparison.
+  var wantsComparison = false
+  /// Called after something was published.
+  var onPublish: () -> Void = {}
+
+  private static let pauseMillisecondsMax: Int64 = 2000
+
+  init(
+    loop: any EventLoop, content: ReplicaContent, addresses: [(host: String, port: Int)],
+    node: NodeIdentity, secret: ShipSecret?, logger: Logger
+  ) {
+    self.loop = loop
+    self.content = content
+    self.addresses = addresses
+    self.node = node
+    self.secret = secret
+    self.logger = logger
+  }
+
+  // MARK: Any thread
+
+  var status: Status { shared.withLock { $0 } }
+
+  func submit(
+    _ request: EngineRequest, on loop: any EventLoop,
+    completion: @escaping @Sendable (EngineResponse) -> Void
+  ) {
+    let waiting = Waiting(request: request, loop: loop, completion: completion)
+    if self.loop.inEventLoop { send(waiting) } else { self.loop.execute { [self] in send(waiting) } }
+  }
+
+  // MARK: Connecting, on the loop
+
+  func connect() {
+    guard !isStopped, session == nil else { return }
+    let address = addresses[nextAddress % addresses.count]
+    update { status in
+      status.address = "\(address.host):\(address.port)"
+      status.state = "connecting"
+    }
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    ClientBootstrap(group: loop)
+      .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .channelOption(.maxMessagesPerRead, value: 16)
+      .channelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 4096, initial: 65536, maximum: 1 << 20))
+      .connectTimeout(.seconds(5))
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          let session = UpstreamSession(upstream: bound.value)
+          bound.value.session = session
+          try channel.pipeline.syncOperations.addHandler(session)
+        }
+      }
+      .connect(host: address.host, port: address.port)
+      .whenFailure { error in
+        bound.value.ended(reason: "\(address.host):\(address.port) cannot be reached: \(brief(error))")
+      }
+  }
+
+  /// The connection is over, or was never made.
+  func ended(reason: String?) {
+    session = nil
+    content.abandon()
+    fail(reason)
+    guard !isStopped else { return }
+    nextAddress += 1
+    failures += 1
+    update { status in
+      status.state = "connecting"
+      status.progress = nil
+      if let reason { status.lastError = reason }
+    }
+    if let reason, failures <= 3 || failures % 30 == 0 {
+      logger.warning("the upstream is away", metadata: ["reason": "\(reason)", "tries": "\(failures)"])
+    }
+    let ceiling = min(Self.pauseMillisecondsMax, 50 << Int64(min(failures, 6)))
+    let pause = Int64.random(in: ceiling / 2...ceiling)
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    loop.scheduleTask(in: .milliseconds(pause)) { bound.value.connect() }
+  }
+
+  func joined(_ welcome: ShipWelcome) {
+    failures = 0
+    wantsComparison = false
+    update { status in
+      status.lastError = nil
+      status.lineage = welcome.lineage
+    }
+    logger.info(
+      "following upstream",
+      metadata: [
+        "address": "\(status.address)", "plan": "\(welcome.plan)", "position": "\(welcome.position)",
+      ])
+  }
+
+  func stop() {
+    isStopped = true
+    session?.close(reason: nil)
+    fail("this node is stopping")
+  }
+
+  func update(_ change: (inout Status) -> Void) { shared.withLock { change(&$0) } }
+
+  // MARK: Requests, on the loop
+
+  private func send(_ waiting: Waiting) {
+    guard let session, session.isServing else {
+      let contact = status.lastError.map { ": \($0)" } ?? ""
+      return answer(
+        waiting,
+        .failed(RequestError(.primaryUnavailable, "the primary cannot be reached\(contact)")))
+    }
+    nextRequest += 1
+    self.waiting[nextRequest] = waiting
+    session.send(waiting.request, number: nextRequest)
+  }
+
+  func received(_ response: EngineResponse, for number: UInt64) {
+    guard let waiting = waiting.removeValue(forKey: number) else { return }
+    guard let position = response.position, waiting.request.isWrite,
+      let tracker = content.database?.tracker
+    else { return answer(waiting, response) }
+    // The client's next read here must see its own write.
+    hold(waiting, response, until: position.txid, tracker)
+  }
+
+  private func hold(
+    _ waiting: Waiting, _ response: EngineResponse, until txid: TXID, _ tracker: PositionTracker
+  ) {
+    let holder = Held { waiting.loop.execute { waiting.completion(response) } }
+    let id = tracker.whenReached(.transaction(txid)) { holder.release() }
+    // A link that broke just now may take a while: the client has its token and need not wait for that.
+    loop.scheduleTask(in: .seconds(5)) {
+      tracker.cancel(id)
+      holder.release()
+    }
+  }
+
+  private func answer(_ waiting: Waiting, _ response: EngineResponse) {
+    waiting.loop.execute { waiting.completion(response) }
+  }
+
+  /// What was sent and not answered may have been done, or not.
+  private func fail(_ reason: String?) {
+    let lost = waiting.values
+    waiting = [:]
+    let why = reason ?? "the link to the primary broke"
+    for waiting in lost {
+      let error =
+        waiting.request.isWrite
+        ? RequestError(.outcomeUnknown, "\(why), after the write was sent: it was made once, or not at all")
+        : RequestError(.primaryUnavailable, why)
+      answer(waiting, .failed(error))
+    }
+  }
+}
+
+/// An answer that is given once, by whoever comes first.
+private final class Held: Sendable {
+  private let isReleased = Atomic<Bool>(false)
+  private let answer: @Sendable () -> Void
+  init(answer: @escaping @Sendable () -> Void) { self.answer = answer }
+  func release() {
+    if !isReleased.exchange(true, ordering: .acquiringAndReleasing) { answer() }
+  }
+}
+
+extension EngineRequest {
+  /// Whether the request may change the database.
+  var isWrite: Bool {
+    switch work {
+    case .write, .begin, .proceed: true
+    case .read, .position, .abandon: false
+    }
+  }
+}
+
+/// An error in few words.
+func brief(_ error: any Error) -> String {
+  if let error = error as? NIOConnectionError {
+    return error.connectionErrors.first.map { "\($0.error)" } ?? "\(error.dnsAError ?? error)"
+  }
+  return "\(error)"
+}

@@ -1,0 +1,38 @@
+// The open connections of a line server: how many there are, and how all of them are ended.
+
+import NIOCore
+import Synchronization
+
+/// Keeps count of connections. Safe to use from any thread.
+final class LineConnections: Sendable {
+  private let sessions = Mutex<[ObjectIdentifier: NIOLoopBound<LineSession>]>([:])
+  private let connectionsMax: Int
+
+  init(connectionsMax: Int) { self.connectionsMax = connectionsMax }
+
+  var count: Int { sessions.withLock { $0.count } }
+
+  /// - Returns: false when there are too many; the connection must then be closed.
+  func add(_ session: LineSession) -> Bool {
+    let bound = NIOLoopBound(session, eventLoop: session.loop)
+    return sessions.withLock { sessions in
+      sessions[ObjectIdentifier(session)] = bound
+      return sessions.count <= connectionsMax
+    }
+  }
+
+  func remove(_ session: LineSession) {
+    _ = sessions.withLock { $0.removeValue(forKey: ObjectIdentifier(session)) }
+  }
+
+  /// Lets each connection answer what it works on, then closes it.
+  func drain() {
+    for bound in all { bound.eventLoop.execute { bound.value.drain() } }
+  }
+
+  func abort() {
+    for bound in all { bound.eventLoop.execute { bound.value.abort() } }
+  }
+
+  private var all: [NIOLoopBound<LineSession>] { sessions.withLock { Array($0.values) } }
+}

@@ -1,0 +1,92 @@
+// Accepts the clients of the line protocol.
+
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// The listening socket of the line protocol, and its connections.
+public final class LineServer: Sendable {
+  private let node: NodeContext
+  private let group: any EventLoopGroup
+  private let connections: LineConnections
+  private let channel = Mutex<(any Channel)?>(nil)
+
+  private static let backlog: Int32 = 1024
+  private static let pollMilliseconds: Int64 = 10
+
+  public init(node: NodeContext, group: any EventLoopGroup) {
+    self.node = node
+    self.group = group
+    connections = LineConnections(connectionsMax: node.limits.connectionsMax)
+  }
+
+  /// How many clients are connected.
+  public var connectionCount: Int { connections.count }
+
+  /// Begins to accept clients.
+  ///
+  /// - Returns: the address, with the port that was chosen when `port` is 0.
+  /// - Throws: when the address cannot be used.
+  public func start(host: String, port: Int) async throws -> SocketAddress {
+    let node = node
+    let connections = connections
+    let channel = try await ServerBootstrap(group: group)
+      .serverChannelOption(.backlog, value: Self.backlog)
+      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .serverChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(AcceptFailures(logger: node.logger))
+        }
+      }
+      .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.allowRemoteHalfClosure, value: true)
+      .childChannelOption(.maxMessagesPerRead, value: 4)
+      .childChannelOption(
+        .recvAllocator,
+        value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: 64 << 10)
+      )
+      .childChannelOption(
+        .writeBufferWaterMark, value: .init(low: 64 << 10, high: 256 << 10)
+      )
+      .childChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          let session = LineSession(
+            node: node, loop: channel.eventLoop, connections: connections)
+          try channel.pipeline.syncOperations.addHandler(session)
+        }
+      }
+      .bind(host: host, port: port).get()
+    self.channel.withLock { $0 = channel }
+    guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
+    return address
+  }
+
+  /// Accepts nobody any more, lets the connections answer what they work on, and closes them.
+  public func stop() async {
+    let channel = channel.withLock { channel in
+      defer { channel = nil }
+      return channel
+    }
+    try? await channel?.close()
+    connections.drain()
+    let rounds = Int64(node.limits.drainMilliseconds) / Self.pollMilliseconds
+    for _ in 0..<max(1, rounds) where connections.count > 0 {
+      try? await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
+    }
+    connections.abort()
+    node.readers.pool.close()
+  }
+}
+
+/// Sees why connections cannot be accepted. A lack of file descriptors passes, so the server goes on.
+private final class AcceptFailures: ChannelInboundHandler {
+  typealias InboundIn = Channel
+  private let logger: Logger
+
+  init(logger: Logger) { self.logger = logger }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    logger.warning("a connection could not be accepted", metadata: ["reason": "\(error)"])
+  }
+}

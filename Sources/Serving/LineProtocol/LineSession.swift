@@ -1,0 +1,349 @@
+// One client of the line protocol: its input, its output, and whose turn it is. What requests do is in the extensions:
+// LineSessionRequests (what a line asks for), …Reads, …Writes, …Transactions, …Answers, and LineCommands.
+//
+// Requests run one after the other. Cheap reads run in place; everything else leaves the session busy until it is
+// answered. The one exception are writes outside of transactions: they go to the primary without waiting for each other.
+// Source: docs/PROTOCOL.md, the line protocol
+
+import DequeModule
+import Logging
+import NIOCore
+import Store
+import WALShip
+
+/// The channel handler of one connection. It is used on its event loop alone.
+final class LineSession: ChannelDuplexHandler {
+  typealias InboundIn = ByteBuffer
+  typealias OutboundIn = ByteBuffer
+  typealias OutboundOut = ByteBuffer
+
+  let node: NodeContext
+  let loop: any EventLoop
+  private let connections: LineConnections
+  private var context: ChannelHandlerContext?
+
+  // MARK: Input
+
+  var input: LineInput
+  /// The next request, which waits until all writes before it are answered.
+  private var waiting: LineInput.Item?
+  private var isInputClosed = false
+  private var wantsRead = false
+  private var partialLine: (number: UInt64, since: UInt64)?
+
+  // MARK: Work
+
+  /// A request is being worked on somewhere else.
+  private(set) var isBusy = false
+  /// Ends that work when the client is gone.
+  private var onGone: (() -> Void)?
+  /// What goes on when the client has read what it was sent.
+  private var onRoom: (() -> Void)?
+  private var isWorking = false
+  private var isTurnScheduled = false
+  private var isDraining = false
+  private var isClosing = false
+
+  // MARK: Output
+
+  var writer = ResponseWriter()
+  /// The last line in `writer` is not whole yet.
+  var isLineOpen = false
+  private var unreadAlarm: Scheduled<Void>?
+
+  // MARK: The client's settings
+
+  /// The newest state that the client has seen or made.
+  var seen: Token?
+  var mode = LineMode.json
+  var timeoutMilliseconds: Int?
+  var enforcesForeignKeys = true
+  var transaction = SessionTransaction.none
+  var writes = Deque<PendingWrite>()
+  var writesBytes = 0
+  var firstWrite: UInt64 = 0
+
+  init(node: NodeContext, loop: any EventLoop, connections: LineConnections) {
+    self.node = node
+    self.loop = loop
+    self.connections = connections
+    input = LineInput(lineBytesMax: node.limits.lineBytesMax)
+  }
+
+  /// False as soon as nothing more can be answered.
+  var isOpen: Bool { context != nil }
+
+  // MARK: Channel
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    self.context = context
+    guard context.channel.isActive else { return }
+    begin()
+  }
+
+  func channelActive(context: ChannelHandlerContext) {
+    begin()
+    context.fireChannelActive()
+  }
+
+  private func begin() {
+    let isWelcome = connections.add(self)
+    guard !isWelcome else { return }
+    writer.beginLine()
+    writer.error(RequestError(.overloaded, "this node has as many connections as it may have"))
+    writer.endLine()
+    close()
+  }
+
+  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    guard !isClosing else { return }
+    input.append(unwrapInboundIn(data))
+  }
+
+  func channelReadComplete(context: ChannelHandlerContext) {
+    work()
+    context.fireChannelReadComplete()
+  }
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    guard case .inputClosed? = event as? ChannelEvent else {
+      context.fireUserInboundEventTriggered(event)
+      return
+    }
+    isInputClosed = true
+    input.end()
+    if isClosing { context.close(promise: nil) } else { work() }
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    if context.channel.isWritable {
+      unreadAlarm?.cancel()
+      unreadAlarm = nil
+      if let onRoom {
+        self.onRoom = nil
+        onRoom()
+      }
+      work()
+    } else if unreadAlarm == nil {
+      let channel = context.channel
+      unreadAlarm = loop.scheduleTask(
+        in: .milliseconds(Int64(node.limits.unreadMilliseconds))
+      ) { channel.close(promise: nil) }
+    }
+    context.fireChannelWritabilityChanged()
+  }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    gone()
+    context.fireChannelInactive()
+  }
+
+  func handlerRemoved(context: ChannelHandlerContext) { gone() }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    // A broken connection is the client's business, not the operator's.
+    node.logger.debug("connection closed", metadata: ["reason": "\(error)"])
+    context.close(promise: nil)
+  }
+
+  func read(context: ChannelHandlerContext) {
+    guard mayRead else {
+      wantsRead = true
+      return
+    }
+    context.read()
+  }
+
+  /// Not while more waits than one connection may keep here.
+  private var mayRead: Bool {
+    if isClosing || input.waitingBytes < node.limits.queuedBytesMax { return true }
+    let isBlocked = isBusy || waiting != nil || isTurnScheduled || !hasRoom
+    return !isBlocked
+  }
+
+  private var hasRoom: Bool { context?.channel.isWritable ?? false }
+
+  private func gone() {
+    guard context != nil else { return }
+    context = nil
+    connections.remove(self)
+    unreadAlarm?.cancel()
+    input.removeAll()
+    waiting = nil
+    onRoom = nil
+    let end = onGone
+    onGone = nil
+    end?()
+    abandonTransaction()
+  }
+
+  // MARK: Turns
+
+  /// Works on what has arrived, as far as it can be done now.
+  func work() {
+    guard !isWorking, !isClosing, isOpen else { return }
+    isWorking = true
+    let turnEnd = monotonicNanoseconds() + node.limits.turnMicrosecondsMax * 1000
+    while !isBusy, !isClosing, let item = waiting ?? input.next() {
+      waiting = nil
+      let now = monotonicNanoseconds()
+      guard now < turnEnd else {
+        waiting = item
+        yield()
+        break
+      }
+      if writer.count >= node.limits.chunkBytesMax { flush() }
+      guard hasRoom, start(item, at: now) else {
+        waiting = item
+        break
+      }
+    }
+    endBatch()
+    isWorking = false
+    flush()
+    afterWork()
+  }
+
+  /// Starts a request.
+  ///
+  /// - Returns: false when it must wait for the writes before it.
+  private func start(_ item: LineInput.Item, at now: UInt64) -> Bool {
+    switch item {
+    case .request(let request):
+      if isDraining, case .none = transaction {
+        guard writes.isEmpty else { return false }
+        let stopping = RequestError(.overloaded, ThreadStopped().description)
+        answer(AnswerHead(id: request.id, started: now), error: stopping)
+        return true
+      }
+      return start(request, at: now)
+    case .failed(let failure):
+      guard writes.isEmpty else { return false }
+      answer(AnswerHead(id: failure.id, started: now), error: failure.error)
+    case .wrongProtocol(let foreign):
+      guard writes.isEmpty else { return false }
+      mode = .json
+      answer(
+        AnswerHead(id: nil, started: now), error: RequestError(.wrongProtocol, foreign.message))
+      close()
+    }
+    return true
+  }
+
+  /// Lets other connections have the loop, and goes on after them.
+  private func yield() {
+    guard !isTurnScheduled else { return }
+    isTurnScheduled = true
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    loop.execute {
+      bound.value.isTurnScheduled = false
+      bound.value.work()
+    }
+  }
+
+  private func afterWork() {
+    guard isOpen, !isClosing else { return }
+    let isIdle = !isBusy && writes.isEmpty && waiting == nil
+    if isIdle, isInputClosed, input.isAtEnd { return close() }
+    if isIdle, isDraining, !input.hasMore, case .none = transaction { return close() }
+    watchPartialLine(isIdle: isIdle)
+    guard wantsRead, mayRead else { return }
+    wantsRead = false
+    context?.read()
+  }
+
+  /// A line that has begun must end in time, so that nobody holds a connection with half a request.
+  private func watchPartialLine(isIdle: Bool) {
+    guard isIdle, input.hasMore else {
+      partialLine = nil
+      return
+    }
+    guard partialLine?.number != input.lineCount else { return }
+    let isWatched = partialLine != nil
+    partialLine = (input.lineCount, monotonicNanoseconds())
+    if !isWatched { checkPartialLine(after: Int64(node.limits.lineMilliseconds)) }
+  }
+
+  private func checkPartialLine(after milliseconds: Int64) {
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    loop.scheduleTask(in: .milliseconds(milliseconds)) {
+      let session = bound.value
+      guard session.isOpen, let partial = session.partialLine else { return }
+      let age = Int64((monotonicNanoseconds() &- partial.since) / 1_000_000)
+      let left = Int64(session.node.limits.lineMilliseconds) - age
+      guard left <= 0 else { return session.checkPartialLine(after: left) }
+      session.answer(
+        AnswerHead(id: nil, started: partial.since),
+        error: RequestError(.badRequest, "the line did not end in time"))
+      session.close()
+    }
+  }
+
+  /// The session waits for something that happens elsewhere.
+  ///
+  /// - Parameter onGone: ends that when the client is gone before.
+  func suspend(onGone: @escaping () -> Void = {}) {
+    isBusy = true
+    self.onGone = onGone
+  }
+
+  /// What the session waited for has happened: does the next step, then what else is to be done.
+  func resume(_ step: () -> Void) {
+    guard isOpen else { return }
+    isBusy = false
+    onGone = nil
+    step()
+    work()
+  }
+
+  // MARK: Output
+
+  /// Sends what has been written.
+  func flush() {
+    guard let context, !isLineOpen, writer.count > 0 else { return }
+    let bytes = writer.take()
+    if bytes.readableBytes > Self.writerBytesKept {
+      writer = ResponseWriter(integers: writer.integers)
+    }
+    context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+  }
+
+  /// A larger writer is not kept: there are as many as connections.
+  private static let writerBytesKept = 32 << 10
+
+  /// Calls `body` when the client has read enough for more to be sent; at once if it has.
+  func whenRoom(_ body: @escaping () -> Void) {
+    if hasRoom { body() } else { onRoom = body }
+  }
+
+  /// Answers what is being worked on, then closes. Idle connections are closed at once.
+  func drain() {
+    isDraining = true
+    if !isBusy { work() }
+    if isOpen, !isClosing { afterWork() }
+  }
+
+  /// Closes without waiting for anything.
+  func abort() { context?.close(promise: nil) }
+
+  /// Closes after everything that was written has been sent.
+  ///
+  /// What the client still sends is read and forgotten for a moment: a socket that is closed with unread input loses
+  /// its last answers.
+  func close() {
+    guard let context, !isClosing else { return }
+    isLineOpen = false
+    flush()
+    isClosing = true
+    input.removeAll()
+    let channel = context.channel
+    let isInputClosed = isInputClosed
+    let loop = loop
+    context.writeAndFlush(wrapOutboundOut(ByteBuffer())).whenComplete { _ in
+      guard !isInputClosed else { return channel.close(promise: nil) }
+      channel.close(mode: .output, promise: nil)
+      loop.scheduleTask(in: .seconds(1)) { channel.close(promise: nil) }
+    }
+    if wantsRead { context.read() }
+  }
+}

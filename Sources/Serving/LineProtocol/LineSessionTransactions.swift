@@ -1,0 +1,267 @@
+// Interactive transactions: BEGIN takes a snapshot here; the first write takes the transaction to the primary, which
+// checks that what was read so far is still so. From then on every statement goes there.
+
+import NIOCore
+import Store
+import WALShip
+
+extension LineSession {
+  /// Runs a statement that is about the session and not about rows.
+  func control(
+    _ kind: StatementKind, _ statement: StatementRequest, _ head: AnswerHead,
+    _ options: RequestOptions
+  ) {
+    switch kind {
+    case .foreignKeys: return answerForeignKeys(head)
+    case .setForeignKeys(let enforces):
+      // As in SQLite, without effect inside of a transaction.
+      if case .none = transaction { enforcesForeignKeys = enforces }
+      return answerOK(head)
+    default: break
+    }
+    switch transaction {
+    case .none: controlOutside(kind, statement, head, options)
+    case .reading(let local): control(kind, statement, head, options, in: local)
+    case .writing(let open): control(kind, statement, head, options, in: open)
+    case .failed(let error): controlFailed(kind, head, error)
+    }
+  }
+
+  private func controlOutside(
+    _ kind: StatementKind, _ statement: StatementRequest, _ head: AnswerHead,
+    _ options: RequestOptions
+  ) {
+    switch kind {
+    case .begin(isImmediate: false): beginReading(head, options)
+    case .begin: beginWriting(head, options, basis: nil, [], kind: nil)
+    case .savepoint: beginWriting(head, options, basis: nil, [statement], kind: kind)
+    case .commit: answer(head, error: Self.wrong("cannot commit - no transaction is active"))
+    case .rollback: answer(head, error: Self.wrong("cannot rollback - no transaction is active"))
+    case .release(let name), .rollbackTo(let name):
+      answer(head, error: Self.wrong("no such savepoint: \(name)"))
+    case .read, .write, .foreignKeys, .setForeignKeys:
+      preconditionFailure("not about transactions")
+    }
+  }
+
+  private func control(
+    _ kind: StatementKind, _ statement: StatementRequest, _ head: AnswerHead,
+    _ options: RequestOptions, in local: LocalTransaction
+  ) {
+    switch kind {
+    case .begin: answer(head, error: Self.nested)
+    case .savepoint: upgrade(local, [statement], head, options, isBatch: false, kind: kind)
+    case .commit, .rollback:
+      endReading(local)
+      answerOK(head, token: local.position.token)
+    case .release(let name), .rollbackTo(let name):
+      answer(head, error: Self.wrong("no such savepoint: \(name)"))
+    case .read, .write, .foreignKeys, .setForeignKeys:
+      preconditionFailure("not about transactions")
+    }
+  }
+
+  private func control(
+    _ kind: StatementKind, _ statement: StatementRequest, _ head: AnswerHead,
+    _ options: RequestOptions, in open: WriteTransaction
+  ) {
+    if case .begin = kind { return answer(head, error: Self.nested) }
+    var statement = statement
+    var kind = kind
+    if case .release(let name) = kind, open.endsWithSavepoint, open.isOutermost(name) {
+      statement = StatementRequest(sql: SQLText("COMMIT"))
+      kind = .commit
+    }
+    proceed(open, [statement], head, options, isBatch: false, kind: kind)
+  }
+
+  private func controlFailed(_ kind: StatementKind, _ head: AnswerHead, _ error: RequestError) {
+    switch kind {
+    case .rollback:
+      transaction = .none
+      answerOK(head)
+    case .commit:
+      transaction = .none
+      answer(head, error: error)
+    default: answer(head, error: error)
+    }
+  }
+
+  private static let nested = wrong("cannot start a transaction within a transaction")
+
+  private static func wrong(_ message: String) -> RequestError {
+    RequestError(code: "SQLITE_ERROR", message: message)
+  }
+
+  private func answerForeignKeys(_ head: AnswerHead) {
+    let result = StatementResult(
+      columns: ["foreign_keys"], rows: [[.integer(enforcesForeignKeys ? 1 : 0)]])
+    answer(head, EngineResponse(results: [result]), isBatch: false)
+  }
+
+  // MARK: Reading
+
+  private func beginReading(_ head: AnswerHead, _ options: RequestOptions) {
+    admitted(node.gate.admit(options, session: seen), options) { admission in
+      switch admission {
+      case .here, .hereStale: self.openSnapshot(head)
+      case .failed(let error): self.answer(head, error: error)
+      case .forward, .wait, .askPrimary:
+        self.answer(
+          head,
+          error: RequestError(
+            .tokenTimeout,
+            "a transaction reads here, and this node is not new enough; BEGIN IMMEDIATE opens it "
+              + "at the primary"))
+      }
+    }
+  }
+
+  private func openSnapshot(_ head: AnswerHead) {
+    let loop = loop
+    let pool = node.readers.pool
+    withReader(head) { reader in
+      self.suspend()
+      let bound = NIOLoopBound(self, eventLoop: loop)
+      reader.perform(
+        on: loop, milliseconds: self.node.limits.statementMilliseconds,
+        { connection throws(RequestError) in try connection.beginSnapshot() },
+        completion: { result in
+          let session = bound.value
+          switch result {
+          case .failure(let error):
+            pool.checkIn(reader, on: loop)
+            session.resume { session.answer(head, error: error) }
+          case .success(let place): session.opened(reader, at: place, head)
+          }
+        })
+    }
+  }
+
+  private func opened(_ reader: PooledReader, at place: LogPlace, _ head: AnswerHead) {
+    let pool = node.readers.pool
+    let loop = loop
+    func giveUp() {
+      LocalTransaction(reader: reader, position: .none).close(pool: pool, on: loop)
+    }
+    guard isOpen else { return giveUp() }
+    let tracker = node.tracker
+    awaitPosition(at: place, onGone: giveUp) { found in
+      guard let position = tracker.exactPosition(at: place) ?? found else {
+        giveUp()
+        return self.answer(head, error: Self.unnumbered)
+      }
+      let local = LocalTransaction(reader: reader, position: position)
+      self.transaction = .reading(local)
+      self.watch(local)
+      self.answerOK(head, token: position.token)
+    }
+  }
+
+  /// A snapshot pins the WAL, so it may not be kept for ever.
+  private func watch(_ local: LocalTransaction) {
+    let bound = NIOLoopBound((self, local), eventLoop: loop)
+    local.alarm = loop.scheduleTask(
+      in: .milliseconds(Int64(node.limits.readTransactionMilliseconds))
+    ) {
+      let (session, local) = bound.value
+      local.isExpired = true
+      if session.isBusy { local.reader.interrupt() } else { session.expire(local) }
+    }
+  }
+
+  func expire(_ local: LocalTransaction) {
+    guard case .reading(let present) = transaction, present === local, local.isExpired else {
+      return
+    }
+    endReading(local)
+    let limit = node.limits.readTransactionMilliseconds
+    transaction = .failed(
+      RequestError(
+        .transactionTimeout,
+        "the transaction was open longer than \(limit) ms and has been rolled back; "
+          + "send ROLLBACK and begin again"))
+  }
+
+  private func endReading(_ local: LocalTransaction) {
+    transaction = .none
+    local.close(pool: node.readers.pool, on: loop)
+  }
+
+  /// Reads in the snapshot of the transaction.
+  func read(_ job: ReadJob, in local: LocalTransaction) {
+    if let error = refusal(of: job.options, in: local) { return answer(job.head, error: error) }
+    guard mode == .json, let statement = job.statement else { return readWhole(job, in: local) }
+    let stream = RowStream(
+      reader: local.reader, request: statement, integers: writer.integers,
+      milliseconds: statementMilliseconds(job.options), limits: node.limits, isHashed: true)
+    local.stream = stream
+    let use = StreamUse(
+      release: { local.stream = nil },
+      // The transaction is closed with the session, and its stream with it.
+      abandon: {},
+      last: { chunk, _ in
+        local.record(statement, chunk.hash)
+        self.writer.beginLine(id: job.head.id)
+        self.writer.columns(encoded: chunk.members)
+        self.endLine(job.head, token: local.position.token)
+        self.expire(local)
+      },
+      failed: { error in
+        self.answer(job.head, error: error)
+        self.expire(local)
+      })
+    pump(job.head, stream, use)
+  }
+
+  private func readWhole(_ job: ReadJob, in local: LocalTransaction) {
+    let statements = job.statements
+    suspend(onGone: { local.reader.interrupt() })
+    let bound = NIOLoopBound((self, local, job), eventLoop: loop)
+    local.reader.read(
+      statements, hasTransaction: true,
+      rowsMax: mode == .json ? .max : node.limits.tableRowsMax, limits: node.limits,
+      milliseconds: statementMilliseconds(job.options), on: loop
+    ) { result in
+      let (session, local, job) = bound.value
+      session.resume {
+        switch result {
+        case .failure(let error): session.answer(job.head, error: error)
+        case .success(let found):
+          for (statement, result) in zip(statements, found.results) {
+            var hash = ResultHasher()
+            hash.add(rows: result.rows)
+            local.record(statement, hash)
+          }
+          let response = EngineResponse(
+            results: found.results, failure: found.failure, position: local.position)
+          session.answer(job.head, response, isBatch: job.isBatch)
+        }
+        session.expire(local)
+      }
+    }
+  }
+
+  /// A transaction sees its snapshot, and cannot go where else a request may want to read.
+  private func refusal(of options: RequestOptions, in local: LocalTransaction) -> RequestError? {
+    guard let token = options.token else { return nil }
+    if case .failed(let error) = node.gate.admit([token]) { return error }
+    let snapshot = local.position
+    guard (token.epoch, token.txid) > (snapshot.epoch, snapshot.txid) else { return nil }
+    return RequestError(
+      code: ErrorCode.tokenTimeout.rawValue,
+      message: "the snapshot of the transaction is older than the token")
+  }
+
+  // MARK: The end of the session
+
+  /// Ends what is open when the client is gone.
+  func abandonTransaction() {
+    switch transaction {
+    case .none, .failed: break
+    case .reading(let local): endReading(local)
+    case .writing(let open): ask(.abandon(transaction: open.id)) { _ in }
+    }
+    transaction = .none
+  }
+}

@@ -1,0 +1,29 @@
+// Lets listeners ask for a node's status although they are made before the node is complete.
+
+import Synchronization
+import WALShip
+
+/// Where listeners get the status from. Safe to use from any thread.
+public final class StatusSource: Sendable {
+  private let maker = Mutex<(@Sendable () -> NodeStatus)?>(nil)
+  private let role: NodeRole
+
+  public init(role: NodeRole) { self.role = role }
+
+  public func set(_ make: @escaping @Sendable () -> NodeStatus) { maker.withLock { $0 = make } }
+
+  /// The status now; while the node starts, one that says nothing.
+  public func make() -> NodeStatus {
+    maker.withLock { $0 }?() ?? NodeStatus(
+      role: role, version: SoftwareVersion.current, name: "", position: .none, listen: "starting",
+      sqliteVersion: "")
+  }
+}
+
+extension Optional where Wrapped: Sendable {
+  /// `map` with an asynchronous step.
+  public func asyncMap<T>(_ transform: (Wrapped) async throws -> T) async rethrows -> T? {
+    guard let self else { return nil }
+    return try await transform(self)
+  }
+}

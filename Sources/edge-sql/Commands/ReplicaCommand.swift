@@ -1,0 +1,63 @@
+// `edge-sql replica`: follows a primary, or another replica, and serves what it has.
+
+import ArgumentParser
+import Replica
+import Serving
+import Store
+
+struct ReplicaCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "replica", abstract: "Follow a primary and serve reads from a local file.",
+    discussion: """
+      The file is an ordinary SQLite database that any program on this machine may read. Writes \
+      sent to this node are forwarded to the primary.
+      """)
+
+  @Option(
+    help: ArgumentHelp("The node to follow; several with commas: the first that can be reached.",
+      valueName: "address"))
+  var upstream: String?
+  @Flag(help: "Throw away what is in the replica's file and copy everything anew.")
+  var reset = false
+  @OptionGroup var node: NodeArguments
+
+  func run() async throws {
+    try await reportingFailures {
+      let configuration = try node.load(more: [Settings.upstream.flag(upstream)])
+      let options = try NodeRun.options(
+        configuration, listen: "127.0.0.1:7390", ship: "off", role: "replica")
+      let path = try configuration.value(Settings.database, builtIn: "replica.db")
+      let upstreams = try configuration[Settings.upstream]
+      var replica = ReplicaConfiguration(
+        databasePath: path, upstreams: upstreams.map { NodeAddress(host: $0.host, port: $0.port) },
+        options: options)
+      replica.resets = reset
+      let service: ReplicaService
+      do {
+        service = try await ReplicaService(configuration: replica)
+      } catch {
+        throw failure(error, path: path)
+      }
+      Task {
+        do {
+          try await service.waitUntilReady()
+        } catch { return }
+        let listen = service.listenAddress.map { "clients on \(describe($0))" } ?? "no clients"
+        let ship = service.shipAddress.map { ", replicas on \(describe($0))" } ?? ""
+        let followed = upstreams.map(\.description).joined(separator: ",")
+        Console.output.write("ready: replica of \(followed) in \(path), \(listen)\(ship)\n")
+      }
+      try await NodeRun.serve(service, logger: options.logger)
+    }
+  }
+
+  private func failure(_ error: any Error, path: String) -> any Error {
+    switch error {
+    case let failure as ReplicaDatabase.Failure:
+      CommandFailure(.corruptData, failure.description)
+    case WALInjector.Failure.inUse:
+      CommandFailure(.temporary, "another process writes to \(path): is a replica running on it already?")
+    default: NodeRun.failure(error, path: path)
+    }
+  }
+}

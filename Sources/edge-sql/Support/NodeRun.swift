@@ -1,0 +1,142 @@
+// What the commands `primary` and `replica` have in common: options, safety checks, and running until a signal comes.
+
+import ArgumentParser
+import Glibc
+import Logging
+import NIOCore
+import Serving
+import ServiceLifecycle
+import Store
+
+/// The options of a node.
+struct NodeArguments: ParsableArguments {
+  @Option(help: ArgumentHelp("The database file.", valueName: "file")) var db: String?
+  @Option(help: ArgumentHelp("Where clients connect: HOST:PORT or off.", valueName: "address"))
+  var listen: String?
+  @Option(help: ArgumentHelp("Where replicas connect: HOST:PORT or off.", valueName: "address"))
+  var ship: String?
+  @Option(help: "What this node calls itself.") var name: String?
+  @Option(
+    help: ArgumentHelp("A file with the secret that all nodes share.", valueName: "file"))
+  var shipSecretFile: String?
+  @Flag(help: "Listen on addresses that others can reach although no credential is asked for.")
+  var insecure = false
+  @Option(help: ArgumentHelp("Checkpoint when the WAL has so many frames.", valueName: "frames"))
+  var checkpointFrames: String?
+  @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel: String?
+  @Option(help: "text, json or auto.") var logFormat: String?
+  @OptionGroup var common: ConfigurationOptions
+
+  func load(more: [GivenFlag?] = []) throws(CommandFailure) -> Configuration {
+    try common.load(
+      flags: more + [
+        Settings.database.flag(db), Settings.listen.flag(listen), Settings.ship.flag(ship),
+        Settings.name.flag(name), Settings.shipSecretFile.flag(shipSecretFile),
+        Settings.insecure.flag(insecure ? true : nil),
+        Settings.checkpointFrames.flag(checkpointFrames), Settings.logLevel.flag(logLevel),
+        Settings.logFormat.flag(logFormat),
+      ])
+  }
+}
+
+/// The parts of a node's configuration that do not depend on its role.
+enum NodeRun {
+  static func options(
+    _ configuration: Configuration, listen: String, ship: String, role: String
+  ) throws -> NodeOptions {
+    var options = NodeOptions()
+    options.listen = try address(configuration, Settings.listen, builtIn: listen)
+    options.ship = try address(configuration, Settings.ship, builtIn: ship)
+    options.name = try configuration.optional(Settings.name) ?? role
+    options.checkpointFrames = UInt32(clamping: try configuration[Settings.checkpointFrames])
+    if let path = try configuration.optional(Settings.shipSecretFile) {
+      do {
+        options.secret = try ShipSecret(file: path)
+      } catch {
+        throw CommandFailure(.configuration, error.description)
+      }
+    }
+    try refuseOpenAddresses(configuration, options)
+    options.logger = try logger(configuration)
+    return options
+  }
+
+  private static func address(
+    _ configuration: Configuration, _ setting: Setting<ListenAddress>, builtIn: String
+  ) throws -> NodeAddress? {
+    switch try configuration.value(setting, builtIn: builtIn) {
+    case .off: nil
+    case .address(let host, let port): NodeAddress(host: host, port: port)
+    }
+  }
+
+  /// Whoever can reach these ports can read and write: that must be meant.
+  private static func refuseOpenAddresses(
+    _ configuration: Configuration, _ options: NodeOptions
+  ) throws {
+    guard try !configuration[Settings.insecure] else { return }
+    if let ship = options.ship, !isLocal(ship.host), options.secret == nil {
+      throw configuration.failure(
+        Settings.ship,
+        "\(ship) can be reached by others: give --ship-secret-file, or --insecure if you mean it")
+    }
+    if let listen = options.listen, !isLocal(listen.host) {
+      throw configuration.failure(
+        Settings.listen,
+        "\(listen) can be reached by others, and clients need no credential: give --insecure if you mean it")
+    }
+  }
+
+  private static func isLocal(_ host: String) -> Bool {
+    host == "localhost" || host == "::1" || (host.hasPrefix("127.") && host.split(separator: ".").count == 4)
+  }
+
+  private static func logger(_ configuration: Configuration) throws -> Logger {
+    let level = Logger.Level(rawValue: try configuration[Settings.logLevel]) ?? .info
+    let format = try configuration[Settings.logFormat]
+    return Logger(label: "edge-sql") { _ in NodeLogHandler(level: level, format: format) }
+  }
+
+  /// Runs a service until SIGTERM or SIGINT; a second one ends the program at once.
+  static func serve(_ service: some Service, logger: Logger) async throws {
+    var configuration = ServiceGroupConfiguration(
+      services: [service], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+    configuration.maximumGracefulShutdownDuration = .seconds(15)
+    try await ServiceGroup(configuration: configuration).run()
+  }
+
+  /// The sentence and the exit code for what can go wrong at the start.
+  static func failure(_ error: any Error, path: String) -> any Error {
+    switch error {
+    case let error as any FailureConvertible: return error
+    case let error as SQLiteError:
+      let status: ExitStatus =
+        switch error.primaryCode {
+        case SQLiteError.corrupt, SQLiteError.notADatabase: .corruptData
+        case SQLiteError.busy: .temporary
+        case SQLiteError.cannotOpen: .cannotCreate
+        default: .failed
+        }
+      return CommandFailure(status, "\(path): \(error.message)")
+    case let error as DiskError:
+      return CommandFailure(.inputOutput, error.description)
+    case let error as IOError:
+      return CommandFailure(.unavailable, "\(error.localizedText)")
+    case is CancellationError: return CommandFailure(.failed, "cancelled")
+    default:
+      return CommandFailure(.failed, "\(error)")
+    }
+  }
+}
+
+extension IOError {
+  /// The system's words for the error.
+  fileprivate var localizedText: String {
+    switch errnoCode {
+    case EADDRINUSE: "the address is in use: another program listens there"
+    case EADDRNOTAVAIL: "the address does not belong to this machine"
+    case EACCES: "this user may not listen on that port"
+    default: description
+    }
+  }
+}

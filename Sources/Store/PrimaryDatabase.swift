@@ -50,9 +50,10 @@ public final class PrimaryDatabase: @unchecked Sendable {  // confined to the wr
   public init(path: String, newPageSize: PageSize? = nil) throws {
     self.path = path
     try Self.inspect(path)
+    let isEmpty = try !Self.hasPages(path)
     connection = try Connection(path: path, mode: .create)
     connection.setBusyTimeout(milliseconds: 5000)
-    if let newPageSize, !(try Self.hasPages(path)) {
+    if let newPageSize, isEmpty {
       try connection.execute("PRAGMA page_size=\(newPageSize.bytes)")
     }
     let mode = try connection.query("PRAGMA journal_mode").first?.first
@@ -61,7 +62,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // confined to the wr
       guard now == .text("wal") else {
         throw Failure.cannotSwitchToWAL(path, mode.map { "\($0)" } ?? "?")
       }
-      if try Self.hasPages(path) { notes.append("switched the database to WAL mode") }
+      if !isEmpty { notes.append("switched the database to WAL mode") }
     }
     connection.keepLog()
     connection.countFrames()
@@ -153,6 +154,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // confined to the wr
       var history = map.base.history
       history.fork(after: now.txid)
       try saveBase(map, history: history, place: capture.place, changeCounter: changeCounter)
+      capture.epoch = history.current
       return (
         capture,
         ["the WAL ends at transaction \(now.txid), before \(before.txid): a new epoch begins"]
@@ -191,6 +193,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // confined to the wr
       ]
     }
     try saveBase(map, history: history, place: header.place, changeCounter: changeCounter)
+    capture.epoch = history.current
     return (capture, notes)
   }
 

@@ -8,7 +8,7 @@ public final class ReplicaCopy {
   public let path: String
   public let map: PageMapFile
   private let file: DiskFile
-  private var pageSize: Int { map.identity.pageSize.bytes }
+  private let pageSize: Int
 
   private static func filePath(_ path: String) -> String { path + "-incoming" }
   private static func mapPath(_ path: String) -> String { path + "-incoming-pagemap" }
@@ -22,12 +22,14 @@ public final class ReplicaCopy {
     else { return nil }
     self.path = path
     self.map = map
+    pageSize = map.identity.pageSize.bytes
     file = try DiskFile(path: Self.filePath(path), mode: .readWrite, operation: .openCopy)
     try verify()
   }
 
   public init(beginning path: String, identity: PageMapIdentity, history: EpochHistory) throws {
     self.path = path
+    pageSize = identity.pageSize.bytes
     try Disk.remove(Self.filePath(path))
     file = try DiskFile(path: Self.filePath(path), mode: .create, operation: .openCopy)
     map = try PageMapFile(

@@ -75,7 +75,6 @@ public final class LineServer: Sendable {
       try? await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
     }
     connections.abort()
-    node.readers.pool.close()
   }
 }
 

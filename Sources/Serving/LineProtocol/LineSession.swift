@@ -30,6 +30,7 @@ final class LineSession: ChannelDuplexHandler {
   private var isInputClosed = false
   private var wantsRead = false
   private var partialLine: (number: UInt64, since: UInt64)?
+  private var hasPartialAlarm = false
 
   // MARK: Work
 
@@ -53,6 +54,8 @@ final class LineSession: ChannelDuplexHandler {
 
   // MARK: The client's settings
 
+  /// The reader of the loop, once it could be opened.
+  var reader: LoopReader?
   /// The newest state that the client has seen or made.
   var seen: Token?
   var mode = LineMode.json
@@ -259,16 +262,20 @@ final class LineSession: ChannelDuplexHandler {
       return
     }
     guard partialLine?.number != input.lineCount else { return }
-    let isWatched = partialLine != nil
     partialLine = (input.lineCount, monotonicNanoseconds())
-    if !isWatched { checkPartialLine(after: Int64(node.limits.lineMilliseconds)) }
+    guard !hasPartialAlarm else { return }
+    hasPartialAlarm = true
+    checkPartialLine(after: Int64(node.limits.lineMilliseconds))
   }
 
   private func checkPartialLine(after milliseconds: Int64) {
     let bound = NIOLoopBound(self, eventLoop: loop)
     loop.scheduleTask(in: .milliseconds(milliseconds)) {
       let session = bound.value
-      guard session.isOpen, let partial = session.partialLine else { return }
+      guard session.isOpen, let partial = session.partialLine else {
+        session.hasPartialAlarm = false
+        return
+      }
       let age = Int64((monotonicNanoseconds() &- partial.since) / 1_000_000)
       let left = Int64(session.node.limits.lineMilliseconds) - age
       guard left <= 0 else { return session.checkPartialLine(after: left) }
@@ -293,6 +300,7 @@ final class LineSession: ChannelDuplexHandler {
     isBusy = false
     onGone = nil
     step()
+    if !isWorking { endBatch() }
     work()
   }
 

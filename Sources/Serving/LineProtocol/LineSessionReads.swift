@@ -54,7 +54,7 @@ extension LineSession {
 
   /// Whether a read can be answered from the snapshot of the open batch. What the batch itself has seen needs no check.
   private func continuesBatch(_ options: RequestOptions) -> Bool {
-    guard let floor = node.readers.knownLoopReader(on: loop)?.batchFloor else { return false }
+    guard let floor = reader?.batchFloor else { return false }
     guard options.read == .local else { return false }
     guard let token = options.token else { return true }
     return token.database == floor.database.short && token.epoch == floor.epoch

@@ -178,14 +178,14 @@ extension LineSession {
   // MARK: The reader of the loop
 
   func loopReader() throws(RequestError) -> LoopReader {
-    try node.readers.loopReader(on: loop)
+    if let reader { return reader }
+    let opened = try node.readers.loopReader(on: loop)
+    reader = opened
+    return opened
   }
 
   /// Ends the transaction around consecutive reads.
-  func endBatch() {
-    guard let reader = node.readers.knownLoopReader(on: loop) else { return }
-    reader.endBatch()
-  }
+  func endBatch() { reader?.endBatch() }
 
   // MARK: Asking the primary
 

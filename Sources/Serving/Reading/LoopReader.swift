@@ -121,6 +121,6 @@ public final class NodeReaders: Sendable {
     return reader
   }
 
-  /// The same, if it has been opened.
-  func knownLoopReader(on loop: any EventLoop) -> LoopReader? { loops.reader(of: loop) }
+  /// Closes the pool; readers that are at work are closed as they come back.
+  public func close() { pool.close() }
 }

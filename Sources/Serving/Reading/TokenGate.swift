@@ -100,14 +100,18 @@ public struct TokenGate: Sendable {
 
   /// Waits until this node has reached `tokens`, for a limited time.
   ///
-  /// - Parameter completion: called once, on `loop`, with something else than `wait`; not after the waiting was cancelled.
+  /// - Parameter completion: called once, on `loop` and not before this returns, with something else than `wait`; not
+  ///   after the waiting was cancelled.
   /// - Returns: cancels the waiting; to be called on `loop`.
   public func wait(
     for tokens: [Token], options: RequestOptions, on loop: any EventLoop,
     completion: @escaping (Admission) -> Void
   ) -> () -> Void {
     guard tracker.waiterCount < limits.tokenWaitersMax else {
-      completion(.failed(RequestError(.overloaded, "too many reads wait for their tokens")))
+      let bound = NIOLoopBound(completion, eventLoop: loop)
+      loop.execute {
+        bound.value(.failed(RequestError(.overloaded, "too many reads wait for their tokens")))
+      }
       return {}
     }
     let milliseconds = min(

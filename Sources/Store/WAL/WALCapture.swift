@@ -49,7 +49,9 @@ public final class WALCapture {
   private let chunkFrames: Int
   private let base: PageMemory
   private let grown: PageMemory
-  private let epochOf: () -> Epoch
+  private let identity: PageMapIdentity
+  /// The epoch that commits are captured in.
+  var epoch: Epoch
 
   public private(set) var place: LogPlace
   /// Whether bodies are made: not while the map is being recovered.
@@ -66,14 +68,15 @@ public final class WALCapture {
     self.map = map
     self.place = place
     self.numbering = numbering
-    let pageSize = map.identity.pageSize
+    identity = map.identity
+    let pageSize = identity.pageSize
     pages = PageReader(index: index, log: log, pageSize: pageSize.bytes)
     encoder = PageEncoder(pageSize: pageSize)
     chunkFrames = max(2, Self.liveBytesMax / pageSize.bytes)
     chunk = PageMemory(bytes: chunkFrames * log.frameBytes)
     base = PageMemory(bytes: pageSize.bytes)
     grown = PageMemory(bytes: pageSize.bytes)
-    epochOf = { map.base.history.current }
+    epoch = map.base.history.current
   }
 
   /// Takes all commits up to frame `limit`, or up to the last one that is published.
@@ -147,7 +150,7 @@ public final class WALCapture {
       editor.live.txid = txid
       editor.live.place = LogPlace(salts: place.salts, frame: lastFrame)
       let position = Position(
-        database: map.identity.database, epoch: epochOf(), txid: txid,
+        database: identity.database, epoch: epoch, txid: txid,
         checksum: editor.live.checksum)
       let header = TransactionHeader(
         txid: txid, pageCount: commit, checksum: position.checksum, committedMicroseconds: time,
@@ -234,7 +237,7 @@ public final class WALCapture {
   ) throws -> Int {
     guard new > old else { return 0 }
     var touched = 0
-    let lockPage = map.identity.pageSize.lockPage
+    let lockPage = identity.pageSize.lockPage
     for number in old + 1...new {
       let pgno = Pgno(number)
       guard pgno != lockPage, editor.entry(pgno).txid != txid else { continue }

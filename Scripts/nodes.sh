@@ -4,6 +4,8 @@
 node_pids=()
 # Where the node that was started last serves clients, and replicas.
 node_clients="" node_ships=""
+# Set once a node did not start, and its log was shown.
+node_failed=""
 
 # start_node NAME ARGUMENT…: starts `edge-sql ARGUMENT…` and returns when its ready line is there.
 start_node() {
@@ -21,6 +23,7 @@ start_node() {
   if [ -z "$ready" ]; then
     echo "$name did not start; its log says:" >&2
     tail -n 5 "$folder/$name.log" >&2
+    node_failed=$name
     return 1
   fi
   node_clients=$(sed -n 's/.*clients on \([^ ,]*\).*/\1/p' <<<"$ready")

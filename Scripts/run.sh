@@ -27,6 +27,14 @@ else
   rm -f "$folder"/*.db* "$folder"/*.out "$folder"/*.log
 fi
 
+# What the nodes said last: the folder with their logs is about to go.
+show_logs() {
+  local log
+  for log in "$folder"/*.log; do
+    [ ! -s "$log" ] || { echo "--- $(basename "$log")"; tail -n 20 "$log"; }
+  done
+}
+
 finish() {
   local status=$?
   trap - EXIT
@@ -34,7 +42,7 @@ finish() {
   [ -n "$ONCE" ] || echo "stopping"
   stop_nodes
   if [ "$ONCE" = 1 ]; then
-    [ $status -eq 0 ] || tail -n 20 "$folder"/*.log >&2 || true
+    [ $status -eq 0 ] || [ -n "$node_failed" ] || show_logs >&2
     rm -rf "$folder"
   fi
   exit $status
@@ -48,7 +56,7 @@ checked=0
 
 # --- A primary with data
 
-# copy_database FILE COPY: a consistent copy, made without writing to the file or beside it.
+# copy_database FILE COPY: a consistent copy, made without writing to the file.
 copy_database() {
   local file=$1 copy=$2 before
   [ -f "$file" ] && [ -r "$file" ] || fail "$file is not a file that can be read"
@@ -107,12 +115,12 @@ checked=1
 show_node() {
   local status
   status=$("$edge" status "$2" --json)
-  printf '  %-10s clients %-16s position %-28s' "$1" "$2" "$(member "$status" position)"
+  printf '  %-10s %-16s position %-24s' "$1" "$2" "$(member "$status" position)"
   if [ "$(member "$status" role)" = replica ]; then
     printf ' lag %s transactions, %s ms' "$(member "$status" lag_txns)" "$(member "$status" lag_ms)"
   else
-    printf ' shipped %s transactions: %s bytes of pages as %s bytes' "$(member "$status" transactions)" \
-      "$(member "$status" raw_bytes)" "$(member "$status" encoded_bytes)"
+    printf ' shipped %s transactions, %s bytes of pages in %s bytes' \
+      "$(member "$status" transactions)" "$(member "$status" raw_bytes)" "$(member "$status" encoded_bytes)"
   fi
   echo
 }

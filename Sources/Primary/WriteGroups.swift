@@ -116,6 +116,7 @@ final class WriteGroups {
     do throws(RequestError) {
       if let key = request.idempotencyKey, let known = try keys.response(for: key) { return known }
     } catch { return .failed(error) }
+    executor.beginRequest()
     let response = run(
       statements, timeoutMilliseconds: request.timeoutMilliseconds, allowsControl: false)
     guard response.failure == nil, let key = request.idempotencyKey else { return response }
@@ -147,7 +148,10 @@ final class WriteGroups {
   // MARK: Interactive transactions
 
   /// Takes the write lock; another process may hold it for a while.
-  func begin() throws(RequestError) { try control(begins) }
+  func begin() throws(RequestError) {
+    try control(begins)
+    executor.beginRequest()
+  }
 
   func rollback() {
     executor.endBudget()

@@ -174,7 +174,9 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // `queue` is used und
   }
 
   private func capture() throws {
-    try database.captureDurable(through: database.connection.committedFrames)
+    if let frames = database.connection.takeCommittedFrames() {
+      try database.captureDurable(through: frames)
+    }
     // Commits of other processes may have come behind ours.
     try database.captureAll()
   }

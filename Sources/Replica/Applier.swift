@@ -17,6 +17,8 @@ final class Applier {
   private var staged: [Pgno: PageMapEntry] = [:]
   private var checksum: DatabaseChecksum
   private var pageCount: UInt32
+  /// The last page in the open batch.
+  private var highest: UInt32 = 0
   /// Transactions of the open batch, for the followers of this node.
   private var relayed: [(txid: TXID, body: ByteBuffer, pages: Int)] = []
   /// The state at the end of the open batch; nil while a catch-up is in the middle.
@@ -77,15 +79,16 @@ final class Applier {
     checksum.toggle(present(pgno).checksum)
     checksum.toggle(entry.checksum)
     staged[pgno] = entry
+    highest = max(highest, pgno.rawValue)
     try database.injector.append(pgno, page.readOnly)
   }
 
   private func present(_ pgno: Pgno) -> PageMapEntry { staged[pgno] ?? database.map.entry(pgno) }
 
   private func resize(to count: UInt32) {
-    let highest = max(pageCount, staged.keys.max()?.rawValue ?? 0)
-    if count < highest {
-      for number in count + 1...highest {
+    let last = max(pageCount, highest)
+    if count < last {
+      for number in count + 1...last {
         checksum.toggle(present(Pgno(number)).checksum)
         staged[Pgno(number)] = .absent
       }
@@ -145,6 +148,7 @@ final class Applier {
     staged.removeAll(keepingCapacity: staged.count < 4096)
     relayed.removeAll(keepingCapacity: true)
     target = nil
+    highest = 0
     checksum = database.map.live.checksum
     pageCount = database.map.live.pageCount
   }

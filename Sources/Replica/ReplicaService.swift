@@ -50,6 +50,7 @@ public final class ReplicaService: Service, Sendable {
   private let serving = Mutex<Serving?>(nil)
   private let ready: EventLoopPromise<Void>
   private let isStopped = Atomic<Bool>(false)
+  private let isRecovered = Atomic<Bool>(false)
   private let started = monotonicNanoseconds()
 
   private var logger: Logger { configuration.options.logger }
@@ -96,6 +97,7 @@ public final class ReplicaService: Service, Sendable {
     let existing = try await loop.submit { [self] () -> ReplicaDatabase? in
       upstream.content.onDatabase = { [self] database in
         // The listeners start beside the applier, which goes on meanwhile.
+        isRecovered.store(true, ordering: .releasing)
         Task { await self.startServing(database) }
       }
       return upstream.content.database
@@ -103,15 +105,13 @@ public final class ReplicaService: Service, Sendable {
     // What is here can be read at once; what was not ours must be healed before.
     if let existing, !existing.isForeign { await startServing(existing) }
     try await loop.submit { [self] in
-      if let existing {
-        let scanned = try existing.recoverMap()
-        if scanned { logger.info("the page map was made anew from the pages") }
-      }
       if let existing, existing.isForeign {
         logger.warning("another program wrote to the replica's file: it is compared with the upstream before it is served")
+        isRecovered.store(true, ordering: .releasing)
+        _ = try existing.recoverMap()
+        upstream.content.refresh()
         upstream.content.onHealed = { [self] database in Task { await self.startServing(database) } }
       }
-      upstream.content.refresh()
       upstream.connect()
     }.get()
   }
@@ -136,6 +136,15 @@ public final class ReplicaService: Service, Sendable {
     }
   }
 
+  /// Brings the page map up to date, before anything is applied or shipped onwards.
+  private func recover(_ database: ReplicaDatabase) async throws {
+    try await upstream.loop.submit { [self] in
+      guard !isRecovered.exchange(true, ordering: .acquiringAndReleasing) else { return }
+      if try database.recoverMap() { logger.info("the page map was made anew from the pages") }
+      upstream.content.refresh()
+    }.get()
+  }
+
   private func makeServing(_ database: ReplicaDatabase) async throws -> Serving {
     let options = configuration.options
     let pages = PageSource(path: database.path, map: database.map, tracker: database.tracker)
@@ -158,10 +167,11 @@ public final class ReplicaService: Service, Sendable {
       status: { status.make() }, contactMilliseconds: { [weak self] in self?.contactMilliseconds },
       logger: logger)
     let lineServer = options.listen.map { _ in LineServer(node: context, group: clientGroup) }
-    let shipAddress =
-      try await options.ship.asyncMap { try await shipServer?.start(host: $0.host, port: $0.port) } ?? nil
     let listenAddress =
       try await options.listen.asyncMap { try await lineServer?.start(host: $0.host, port: $0.port) } ?? nil
+    try await recover(database)
+    let shipAddress =
+      try await options.ship.asyncMap { try await shipServer?.start(host: $0.host, port: $0.port) } ?? nil
     return Serving(
       database: database, shipServer: shipServer, lineServer: lineServer, checkpoints: checkpoints,
       pages: pages, listenAddress: listenAddress, shipAddress: shipAddress)

@@ -1,5 +1,6 @@
 // The link to the node above: connects, tries again with growing pauses, and carries requests up.
 
+import Glibc
 import Logging
 import NIOCore
 import NIOPosix
@@ -172,13 +173,14 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // used on `loop` al
   private func hold(
     _ waiting: Waiting, _ response: EngineResponse, until txid: TXID, _ tracker: PositionTracker
   ) {
-    let holder = Held { waiting.loop.execute { waiting.completion(response) } }
-    let id = tracker.whenReached(.transaction(txid)) { holder.release() }
+    let held = Held { waiting.loop.execute { waiting.completion(response) } }
+    let id = tracker.whenReached(.transaction(txid)) { held.release() }
     // A link that broke just now may take a while: the client has its token and need not wait for that.
-    loop.scheduleTask(in: .seconds(5)) {
-      tracker.cancel(id)
-      holder.release()
-    }
+    held.release(
+      by: loop.scheduleTask(in: .seconds(5)) {
+        tracker.cancel(id)
+        held.release()
+      })
   }
 
   private func answer(_ waiting: Waiting, _ response: EngineResponse) {
@@ -202,11 +204,30 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // used on `loop` al
 
 /// An answer that is given once, by whoever comes first.
 private final class Held: Sendable {
-  private let isReleased = Atomic<Bool>(false)
+  private struct State {
+    var isReleased = false
+    var timer: Scheduled<Void>?
+  }
+  private let state = Mutex(State())
   private let answer: @Sendable () -> Void
   init(answer: @escaping @Sendable () -> Void) { self.answer = answer }
+
   func release() {
-    if !isReleased.exchange(true, ordering: .acquiringAndReleasing) { answer() }
+    let (isFirst, timer) = state.withLock { state in
+      defer { state.isReleased = true }
+      return (!state.isReleased, state.timer)
+    }
+    timer?.cancel()
+    if isFirst { answer() }
+  }
+
+  /// Notes the timer that releases the answer at the latest.
+  func release(by timer: Scheduled<Void>) {
+    let isOver = state.withLock { state in
+      state.timer = timer
+      return state.isReleased
+    }
+    if isOver { timer.cancel() }
   }
 }
 
@@ -222,8 +243,11 @@ extension EngineRequest {
 
 /// An error in few words.
 func brief(_ error: any Error) -> String {
-  if let error = error as? NIOConnectionError {
-    return error.connectionErrors.first.map { "\($0.error)" } ?? "\(error.dnsAError ?? error)"
+  switch error {
+  case let error as NIOConnectionError:
+    error.connectionErrors.first.map { brief($0.error) } ?? "\(error.dnsAError ?? error)"
+  case let error as IOError: String(cString: strerror(error.errnoCode))
+  case ChannelError.connectTimeout: "no answer"
+  default: "\(error)"
   }
-  return "\(error)"
 }

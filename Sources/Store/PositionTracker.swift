@@ -123,6 +123,8 @@ public final class PositionTracker: @unchecked Sendable {  // all state is used 
   /// Whether `seen` lies at or before the present place. SQLite adds one to the first salt with each restart.
   private func covers(_ seen: LogPlace) -> Bool {
     if seen.salts == place.salts { return seen.frame <= place.frame }
+    let none = Salts(first: 0, second: 0)
+    if seen.salts == none || place.salts == none { return seen.frame == 0 }
     let generations = Int32(bitPattern: seen.salts.first &- place.salts.first)
     // A WAL is restarted only when everything before was captured, so an empty new one says nothing new.
     return generations <= 0 || (generations == 1 && seen.frame == 0)

@@ -215,9 +215,9 @@ public final class PrimaryDatabase: @unchecked Sendable {  // confined to the wr
   // MARK: Commits
 
 
-  /// Takes the commits up to `limit`, whose frames are durable already.
+  /// Takes the commits up to frame `limit`, which are durable already.
   @discardableResult
-  public func captureDurable(through limit: UInt32?) throws -> [CapturedTransaction] {
+  public func captureDurable(through limit: UInt32) throws -> [CapturedTransaction] {
     note(try capture.capture(through: limit))
   }
 

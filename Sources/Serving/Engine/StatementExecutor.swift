@@ -18,6 +18,9 @@ public final class StatementExecutor {
     connection.limit(budget)
   }
 
+  /// Forgets what an earlier client inserted: `last_insert_rowid()` is a matter of one request, or one transaction.
+  public func beginRequest() { connection.lastInsertRowid = 0 }
+
   /// Gives the statements that follow `milliseconds` in all, at most the server's limit.
   public func beginBudget(milliseconds: Int?) {
     let allowed = min(milliseconds ?? .max, limits.statementMilliseconds)
@@ -69,7 +72,6 @@ public final class StatementExecutor {
     defer { statement.reset() }
     do {
       try statement.bind(arguments)
-      connection.lastInsertRowid = 0
       var result = StatementResult(columns: statement.columnNames)
       while try statement.step() {
         let row = statement.row

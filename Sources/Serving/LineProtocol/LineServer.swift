@@ -62,7 +62,7 @@ public final class LineServer: Sendable {
     return address
   }
 
-  /// Accepts nobody any more, lets the connections answer what they work on, and closes them.
+  /// Accepts nobody any more, lets the connections answer what they work on, and closes them and the node's readers.
   public func stop() async {
     let channel = channel.withLock { channel in
       defer { channel = nil }
@@ -75,6 +75,7 @@ public final class LineServer: Sendable {
       try? await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
     }
     connections.abort()
+    node.readers.close()
   }
 }
 

@@ -127,12 +127,22 @@ extension LineSession {
     guard mode == .json else { return readWhole(job) }
     do throws(RequestError) {
       let reader = try loopReader()
-      guard let statement = job.statement else { return readBatchHere(job, reader) }
+      guard let statement = job.statement else { return try readBatchHere(job, reader) }
       var cached = job.cached
       if cached == nil { cached = try reader.statement(statement.sql) }
       guard let cached, cached.kind == .read else { return startLateWrite(job, statement) }
       if input.hasMore, !cached.isSlow { try reader.beginBatch() }
-      writer.beginLine(id: job.head.id)
+      try readHere(job, statement, cached, reader)
+    } catch {
+      answer(job.head, error: error)
+    }
+  }
+
+  private func readHere(
+    _ job: ReadJob, _ statement: StatementRequest, _ cached: CachedStatement, _ reader: LoopReader
+  ) throws(RequestError) {
+    writer.beginLine(id: job.head.id)
+    do throws(RequestError) {
       switch try reader.read(cached, statement.arguments, into: &writer) {
       case .finished(let mark): finishRead(job, mark, cached)
       case .handOver:
@@ -142,7 +152,7 @@ extension LineSession {
       }
     } catch {
       writer.discardLine()
-      answer(job.head, error: error)
+      throw error
     }
   }
 
@@ -152,15 +162,13 @@ extension LineSession {
     _ = startWrite(job.head, job.options, [statement], isBatch: false)
   }
 
-  private func readBatchHere(_ job: ReadJob, _ reader: LoopReader) {
-    var failed: Int?
-    var mark: SnapshotMark?
-    do throws(RequestError) {
-      try reader.beginBatch()
-      writer.beginLine(id: job.head.id)
-      writer.beginResults()
-      for (index, statement) in job.batch.enumerated() {
-        failed = index
+  private func readBatchHere(_ job: ReadJob, _ reader: LoopReader) throws(RequestError) {
+    try reader.beginBatch()
+    var mark = try reader.mark()
+    writer.beginLine(id: job.head.id)
+    writer.beginResults()
+    for (index, statement) in job.batch.enumerated() {
+      do throws(RequestError) {
         writer.beginResult()
         let cached = try reader.statement(statement.sql)
         guard case .finished(let now) = try reader.read(cached, statement.arguments, into: &writer)
@@ -171,15 +179,13 @@ extension LineSession {
         }
         mark = now
         writer.endResult()
+      } catch {
+        writer.discardLine()
+        return answer(job.head, error: error, statement: index)
       }
-      failed = nil
-      writer.endResults()
-      if mark == nil { mark = try reader.mark() }
-      if let mark { finishRead(job, mark, nil) }
-    } catch {
-      writer.discardLine()
-      answer(job.head, error: error, statement: failed)
     }
+    writer.endResults()
+    finishRead(job, mark, nil)
   }
 
   /// Ends the line in `writer` with the token of what was seen.

@@ -142,16 +142,18 @@ extension LineSession {
     let pool = node.readers.pool
     let loop = loop
     func giveUp() {
-      LocalTransaction(reader: reader, position: .none).close(pool: pool, on: loop)
+      LocalTransaction(reader: reader, position: .none, isExact: false)
+        .close(pool: pool, on: loop)
     }
     guard isOpen else { return giveUp() }
     let tracker = node.tracker
     awaitPosition(at: place, onGone: giveUp) { found in
-      guard let position = tracker.exactPosition(at: place) ?? found else {
+      let exact = tracker.exactPosition(at: place)
+      guard let position = exact ?? found else {
         giveUp()
         return self.answer(head, error: Self.unnumbered)
       }
-      let local = LocalTransaction(reader: reader, position: position)
+      let local = LocalTransaction(reader: reader, position: position, isExact: exact != nil)
       self.transaction = .reading(local)
       self.watch(local)
       self.answerOK(head, token: position.token)

@@ -49,8 +49,11 @@ struct WriteTransaction {
 /// A transaction that reads a snapshot of this node, and the record of its reads. It is used on one loop alone.
 final class LocalTransaction {
   let reader: PooledReader
-  /// The snapshot's position.
+  /// What tokens of the snapshot say: its position, or a later one.
   let position: Position
+  /// The snapshot's transaction; zero, which no read was made at, when that is not known for certain. The primary does
+  /// not check the reads of a transaction that saw its present state.
+  private let txid: TXID
   /// The stream that is under way.
   var stream: RowStream?
   var isExpired = false
@@ -60,15 +63,16 @@ final class LocalTransaction {
   /// False when it has read more than can be checked again.
   private(set) var canWrite = true
 
-  init(reader: PooledReader, position: Position) {
+  init(reader: PooledReader, position: Position, isExact: Bool) {
     self.reader = reader
     self.position = position
+    txid = isExact ? position.txid : .zero
   }
 
   /// What the primary must find unchanged; nil when nothing was read.
   var basis: TransactionBasis? {
     guard !reads.isEmpty else { return nil }
-    return TransactionBasis(reads: reads, epoch: position.epoch, txid: position.txid)
+    return TransactionBasis(reads: reads, epoch: position.epoch, txid: txid)
   }
 
   func record(_ statement: StatementRequest, _ hash: ResultHasher) {

@@ -69,10 +69,11 @@ public final class ReadConnection {
 
   /// Begins a transaction and takes its snapshot.
   ///
-  /// - Returns: the place of the snapshot; it is exact unless commits came too fast for that.
+  /// - Returns: exactly the place of the snapshot.
+  /// - Throws: `SQLITE_BUSY` when commits come so fast that it cannot be told.
   public func beginSnapshot() throws(RequestError) -> LogPlace {
     var place = try presentPlace()
-    for _ in 0..<100 {
+    for _ in 0..<Self.snapshotTriesMax {
       try begin()
       try run(touchStatement)
       let after = try presentPlace()
@@ -80,10 +81,11 @@ public final class ReadConnection {
       try end()
       place = after
     }
-    try begin()
-    try run(touchStatement)
-    return try presentPlace()
+    throw RequestError(
+      code: "SQLITE_BUSY", message: "commits come too fast for a snapshot to be told", retry: true)
   }
+
+  private static let snapshotTriesMax = 1000
 
   private func run(_ statement: Statement) throws(RequestError) {
     budget.renew(checks: nil)

@@ -12,8 +12,7 @@ public final class Connection {
   let handle: OpaquePointer
   private let authorizer = AuthorizerContext()
   private var budget: StatementBudget?
-  /// The last frame of the WAL after this connection's last commit; set where `countFrames()` was called.
-  public private(set) var committedFrames: UInt32 = 0
+  private var committedFrames: UInt32 = 0
 
   /// Opens the file; nothing is read yet.
   ///
@@ -168,7 +167,7 @@ public final class Connection {
     sqlite3_file_control(handle, "main", SQLITE_FCNTL_PERSIST_WAL, &persist)
   }
 
-  /// Keeps `committedFrames` up to date. It takes the one hook that automatic checkpoints would use.
+  /// Keeps track for `takeCommittedFrames()`. It takes the one hook that automatic checkpoints would use.
   ///
   /// Source: https://www.sqlite.org/c3ref/wal_hook.html
   public func countFrames() {
@@ -180,6 +179,12 @@ public final class Connection {
           UInt32(clamping: frames)
         return SQLITE_OK
       }, Unmanaged.passUnretained(self).toOpaque())
+  }
+
+  /// The last frame of the WAL that this connection committed since the last call; nil when it committed none.
+  public func takeCommittedFrames() -> UInt32? {
+    defer { committedFrames = 0 }
+    return committedFrames > 0 ? committedFrames : nil
   }
 
   /// SQLite's own handle of the database file. Never open the file a second time in this process:

@@ -44,21 +44,40 @@ final class CheckpointPolicy: @unchecked Sendable {  // the database's checkpoin
   func consider() {
     guard let place = database.logWatch.place else { return }
     noteRestart(place.salts)
-    let copied = min(database.logWatch.copiedFrames, place.frame)
-    let isDue = place.frame - copied >= framesMin || (place.frame >= framesMax && copied < place.frame)
-    guard isDue, !isRunning.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    guard isDue(place), !isRunning.exchange(true, ordering: .acquiringAndReleasing) else { return }
     let accepted = thread.submit { [self] in
       checkpoint { [self] place in
         try writerThread.sync { [self] in try capture(through: place) }
       }
       // Still long: commits came faster than they were copied. Copy what is left while no commit can come.
       if database.logWatch.frames >= framesMax {
-        try? writerThread.sync { [self] in checkpoint { [self] in try capture(through: $0) } }
+        try? writerThread.sync { [self] in finishBetweenCommits() }
       }
       isRunning.store(false, ordering: .releasing)
     }
     if !accepted { isRunning.store(false, ordering: .releasing) }
   }
+
+  /// On the writer's thread: copies the rest while no program can commit, so that the next one begins the WAL anew.
+  private func finishBetweenCommits() {
+    guard database.connection.isAutocommit else { return }
+    do {
+      try database.connection.execute("BEGIN IMMEDIATE")
+    } catch { return }  // another program keeps the lock: the next commits ask again
+    checkpoint { [self] in try capture(through: $0) }
+    // Nothing was written, so there is nothing to roll back: COMMIT leaves the page cache as it is.
+    try? database.connection.execute("COMMIT")
+  }
+
+  private func isDue(_ place: LogPlace) -> Bool {
+    let copied = min(database.logWatch.copiedFrames, place.frame)
+    if place.frame - copied >= framesMin { return true }
+    guard place.frame >= framesMax, copied < place.frame else { return false }
+    // A reader keeps the WAL from beginning anew: try now and then, not with each commit.
+    let last = statistics.withLock { $0.lastNanoseconds } ?? 0
+    return monotonicNanoseconds() - last >= Self.retryNanoseconds
+  }
+  private static let retryNanoseconds: UInt64 = 100_000_000
 
   /// The last checkpoint of this run, on the writer's thread; a complete one lets the next start trust the file.
   func finish() {
@@ -73,12 +92,15 @@ final class CheckpointPolicy: @unchecked Sendable {  // the database's checkpoin
     isClean: Bool = false, captured: (LogPlace) throws -> PageMapLive
   ) {
     do {
-      guard try database.checkpointer.run(isClean: isClean, captured: captured) != nil else { return }
+      _ = try database.checkpointer.run(isClean: isClean, captured: captured)
       statistics.withLock { statistics in
         statistics.count += 1
         statistics.lastNanoseconds = monotonicNanoseconds()
         statistics.lastError = nil
       }
+    } catch let error as SQLiteError where error.primaryCode == SQLiteError.busy {
+      // A reader is in the way; the next commits ask again.
+      statistics.withLock { $0.lastNanoseconds = monotonicNanoseconds() }
     } catch {
       statistics.withLock { $0.lastError = "\(error)" }
       logger.error("a checkpoint failed", metadata: ["error": "\(error)"])

@@ -1,69 +1,110 @@
-// Keeps the WAL of a primary bounded without ever losing a frame that was not captured. The engine holds SQLite's
-// checkpoint lock, so no other program can copy frames into the file or let the WAL be reset; while the engine itself
-// copies, it holds a reader's slot, which forbids the reset alone. docs/ARCHITECTURE.md
+// Keeps the WAL of a primary bounded without ever losing a frame that was not captured.
+//
+// SQLite lets any writer begin the WAL anew once all of its frames are in the file. So the engine holds the checkpoint lock
+// for life: nobody else can copy frames, and it says how many are copied only after they were captured and the page map is
+// durable. It cannot use SQLite's own checkpoint for that, which gives the lock back at its end: a program that waits
+// with a TRUNCATE would get in between. The steps are SQLite's: https://www.sqlite.org/walformat.html
 
 import WALShip
 
-/// The only checkpointer of a primary's database. It belongs to one thread.
+/// The only checkpointer of a primary's database. It is used by one thread at a time.
 public final class Checkpointer {
   private let connection: Connection
   private let index: WALIndex
+  private let log: LogFile
   private let map: PageMapFile
-  private var holdsCheckpointLock = false
+  private var holdsLock = false
 
   public struct Outcome: Equatable, Sendable {
     public var frames: UInt32
     public var copied: UInt32
-    /// Nothing of the WAL is needed any more: the next writer begins it anew.
-    public var isComplete: Bool { copied >= frames }
   }
 
   init(path: String, map: PageMapFile) throws {
     connection = try Connection(path: path, mode: .readWrite)
     connection.setBusyTimeout(milliseconds: 1000)
     connection.keepLog()
-    // Checkpoints sync the WAL before they copy from it, and the file afterwards.
-    try connection.execute("PRAGMA synchronous=FULL")
     _ = try connection.query("SELECT rootpage FROM sqlite_schema LIMIT 1")
     index = try WALIndex(connection: connection)
+    log = try LogFile(databasePath: path, pageSize: map.identity.pageSize, writable: true)
     self.map = map
   }
 
+  deinit { if holdsLock { index.unlockExclusive(WALIndex.Lock.checkpoint.rawValue) } }
+
   /// Takes the checkpoint lock, for life. Returns false while another program's checkpoint runs.
   func takeLock() -> Bool {
-    if !holdsCheckpointLock {
-      holdsCheckpointLock = index.tryLockExclusive(WALIndex.Lock.checkpoint.rawValue)
-    }
-    return holdsCheckpointLock
+    if !holdsLock { holdsLock = index.tryLockExclusive(WALIndex.Lock.checkpoint.rawValue) }
+    return holdsLock
   }
 
-  private func releaseLock() {
-    if holdsCheckpointLock { index.unlockExclusive(WALIndex.Lock.checkpoint.rawValue) }
-    holdsCheckpointLock = false
-  }
-
-  /// Copies frames into the file, then makes the page map durable, then allows the WAL to be reset.
+  /// Copies frames into the file, as far as readers allow.
   ///
   /// - Parameter captured: brings capture up to at least the given place and says what is captured then.
-  /// - Returns: nil when a reader or another program was in the way; try again later.
   public func run(
     isClean: Bool = false, captured: (LogPlace) throws -> PageMapLive
-  ) throws -> Outcome? {
-    guard takeLock() else { return nil }
-    // Any reader slot will do: a reset needs them all. Slots are tried from the least used one on.
-    let slots = (1...4).reversed().map { WALIndex.Lock.reader0.rawValue + Int32($0) }
-    guard let slot = slots.first(where: { index.tryLockExclusive($0) }) else { return nil }
-    defer { index.unlockExclusive(slot) }
-    index.setReadMark(Int(slot - WALIndex.Lock.reader0.rawValue), WALIndex.readMarkUnused)
-    releaseLock()
-    guard try copyIntoFile() else {
-      _ = takeLock()
-      return nil
+  ) throws -> Outcome {
+    precondition(holdsLock, "the checkpoint lock is not held")
+    guard let header = index.header() else { return Outcome(frames: 0, copied: 0) }
+    let done = index.backfilled
+    let last = safeFrame(header)
+    if last > done { try copy(after: done, through: last, header) }
+    let live = try captured(LogPlace(salts: header.salts, frame: max(last, done)))
+    try saveBase(live, isClean: isClean)
+    // Now, and not before, a writer may begin the WAL anew.
+    if last > done { index.backfilled = last }
+    return Outcome(frames: header.frameCount, copied: max(last, done))
+  }
+
+  /// The last frame that no reader stands before.
+  private func safeFrame(_ header: WALIndexHeader) -> UInt32 {
+    var last = header.frameCount
+    for slot in 1...4 {
+      let mark = index.readMark(slot)
+      guard last > mark else { continue }
+      let lock = WALIndex.Lock.reader0.rawValue + Int32(slot)
+      if index.tryLockExclusive(lock) {
+        index.setReadMark(slot, slot == 1 ? last : WALIndex.readMarkUnused)
+        index.unlockExclusive(lock)
+      } else {
+        last = mark
+      }
     }
-    for _ in 0..<1000 where !takeLock() {}
-    guard let header = index.header() else { return nil }
-    let copied = index.backfilled
-    let live = try captured(LogPlace(salts: header.salts, frame: copied))
+    return last
+  }
+
+  /// Writes the newest version of each page among some frames into the file.
+  private func copy(after done: UInt32, through last: UInt32, _ header: WALIndexHeader) throws {
+    // Readers that use the file alone keep this slot: their pages must not change.
+    let readers = WALIndex.Lock.reader0.rawValue
+    guard index.tryLockExclusive(readers) else {
+      throw SQLiteError(code: SQLiteError.busy, message: "readers use the file alone")
+    }
+    defer { index.unlockExclusive(readers) }
+    index.backfillAttempted = last
+    try log.file.sync(.syncLog)
+    let page = PageMemory(bytes: log.pageSize)
+    for (pgno, frame) in try newestFrames(after: done, through: last)
+    where pgno <= header.pageCount {
+      try log.readPage(of: frame, into: page.bytes)
+      try index.writeDatabase(page.readOnly, at: Pgno(pgno).index * log.pageSize)
+    }
+    if last == header.frameCount {
+      try index.truncateDatabase(to: Int(header.pageCount) * log.pageSize)
+    }
+    try index.syncDatabase()
+  }
+
+  /// The frames to copy, in the order of their pages.
+  private func newestFrames(
+    after done: UInt32, through last: UInt32
+  ) throws -> [(pgno: UInt32, frame: UInt32)] {
+    var newest: [UInt32: UInt32] = [:]
+    for frame in done + 1...last { newest[try index.page(of: frame)] = frame }
+    return newest.map { (pgno: $0.key, frame: $0.value) }.sorted { $0.pgno < $1.pgno }
+  }
+
+  private func saveBase(_ live: PageMapLive, isClean: Bool) throws {
     var base = map.base
     base.txid = live.txid
     base.checksum = live.checksum
@@ -72,18 +113,6 @@ public final class Checkpointer {
     base.isClean = isClean
     base.changeCounter = try fileChangeCounter()
     try map.saveBase(base)
-    return Outcome(frames: header.frameCount, copied: copied)
-  }
-
-  /// Returns false when another program got the checkpoint lock first.
-  private func copyIntoFile() throws -> Bool {
-    do {
-      _ = try connection.checkpointPassive()
-      return true
-    } catch {
-      guard error.primaryCode == SQLiteError.busy else { throw error }
-      return false
-    }
   }
 
   func fileChangeCounter() throws -> UInt32 {

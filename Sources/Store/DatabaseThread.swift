@@ -73,7 +73,7 @@ public final class DatabaseThread: @unchecked Sendable {  // the queue is used u
 
   /// Runs `body` on the thread and waits for it; for start and stop, never on an event loop.
   public func sync<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
-    let done = DispatchGate()
+    let done = ThreadGate()
     let slot = Mutex<Result<T, any Error>?>(nil)
     let accepted = submit {
       let result = Result { try body() }
@@ -94,18 +94,56 @@ public struct ThreadStopped: Error, CustomStringConvertible {
 }
 
 /// Lets one thread wait for another.
-private final class DispatchGate: @unchecked Sendable {  // a semaphore of the C library
-  private let semaphore: UnsafeMutablePointer<sem_t>
+final class ThreadGate: @unchecked Sendable {  // `isOpen` is used under `lock` alone
+  private let lock: UnsafeMutablePointer<pthread_mutex_t>
+  private let wake: UnsafeMutablePointer<pthread_cond_t>
+  private var isOpen = false
+
   init() {
-    semaphore = .allocate(capacity: 1)
-    sem_init(semaphore, 0, 0)
+    lock = .allocate(capacity: 1)
+    wake = .allocate(capacity: 1)
+    pthread_mutex_init(lock, nil)
+    var attributes = pthread_condattr_t()
+    pthread_condattr_init(&attributes)
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+    pthread_cond_init(wake, &attributes)
+    pthread_condattr_destroy(&attributes)
   }
+
   deinit {
-    sem_destroy(semaphore)
-    semaphore.deallocate()
+    pthread_mutex_destroy(lock)
+    pthread_cond_destroy(wake)
+    lock.deallocate()
+    wake.deallocate()
   }
-  func open() { sem_post(semaphore) }
-  func wait() { while sem_wait(semaphore) != 0 && errno == EINTR {} }
+
+  func open() {
+    pthread_mutex_lock(lock)
+    isOpen = true
+    pthread_cond_signal(wake)
+    pthread_mutex_unlock(lock)
+  }
+
+  func wait() {
+    pthread_mutex_lock(lock)
+    while !isOpen { pthread_cond_wait(wake, lock) }
+    pthread_mutex_unlock(lock)
+  }
+
+  /// - Returns: false when the time was over first.
+  func wait(milliseconds: Int) -> Bool {
+    var deadline = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &deadline)
+    let nanoseconds = deadline.tv_nsec + (milliseconds % 1000) * 1_000_000
+    deadline.tv_sec += milliseconds / 1000 + nanoseconds / 1_000_000_000
+    deadline.tv_nsec = nanoseconds % 1_000_000_000
+    pthread_mutex_lock(lock)
+    defer { pthread_mutex_unlock(lock) }
+    while !isOpen {
+      if pthread_cond_timedwait(wake, lock, &deadline) == ETIMEDOUT { return isOpen }
+    }
+    return true
+  }
 }
 
 extension DatabaseThread {

@@ -97,6 +97,24 @@ public final class PositionTracker: @unchecked Sendable {  // all state is used 
     }
   }
 
+  /// The exact position at a place, waiting for capture to come by; never on an event loop.
+  ///
+  /// - Returns: nil when the place was passed without note, or is not reached in time.
+  public func exactPosition(at seen: LogPlace, waitingMilliseconds: Int) -> Position? {
+    if let position = exactPosition(at: seen) { return position }
+    guard isAhead(seen) else { return nil }
+    let found = Mutex<Position?>(nil)
+    let gate = ThreadGate()
+    // Waiters are woken place by place, on the thread that advances: what is exact then is exact.
+    let id = whenReached(.place(seen)) { [self] in
+      let position = exactPosition(at: seen)
+      found.withLock { $0 = position }
+      gate.open()
+    }
+    if !gate.wait(milliseconds: waitingMilliseconds) { cancel(id) }
+    return found.withLock { $0 }
+  }
+
   /// Calls `wake` once, when `target` is reached or the epoch changes; at once if that is so already.
   public func whenReached(_ target: Target, wake: @escaping @Sendable () -> Void) -> WaiterID {
     let (id, now): (UInt64, Bool) = lock.withLock { _ in

@@ -64,6 +64,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // confined to the wr
       }
       if !isEmpty { notes.append("switched the database to WAL mode") }
     }
+    connection.waitForLocks(milliseconds: 5000)
     connection.keepLog()
     connection.countFrames()
     try connection.execute("PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST; PRAGMA foreign_keys=ON; PRAGMA journal_size_limit=33554432")
@@ -168,7 +169,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // confined to the wr
   ) throws -> (capture: WALCapture, notes: [String]) {
     let map = recovery.map
     try connection.execute("BEGIN IMMEDIATE")
-    defer { try? connection.execute("ROLLBACK") }
+    defer { try? connection.execute("COMMIT") }
     guard let header = recovery.index.header() else {
       throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
     }

@@ -7,7 +7,9 @@ import WALShip
 public final class ReplicaCopy {
   public let path: String
   public let map: PageMapFile
-  private let file: DiskFile
+  /// Nil once the copy is complete. The descriptor must be closed before SQLite opens the file: closing it later would drop
+  /// the locks that SQLite holds on it.
+  private var file: DiskFile?
   private let pageSize: Int
 
   private static func filePath(_ path: String) -> String { path + "-incoming" }
@@ -38,6 +40,7 @@ public final class ReplicaCopy {
 
   /// A power loss may have taken pages that the map speaks of: believe only what can be read back.
   private func verify() throws {
+    guard let file else { return }
     let page = PageMemory(bytes: pageSize)
     let count = UInt32(clamping: file.size / pageSize)
     try map.update { editor in
@@ -61,6 +64,7 @@ public final class ReplicaCopy {
   }
 
   public func write(_ pgno: Pgno, _ page: UnsafeRawBufferPointer, txid: TXID) throws {
+    guard let file else { preconditionFailure("the copy is complete") }
     try file.write(page, at: pgno.index * pageSize, .writeCopy)
     try map.update { editor in
       editor.live.pageCount = max(editor.live.pageCount, pgno.rawValue)
@@ -78,7 +82,7 @@ public final class ReplicaCopy {
       try editor.resize(to: pageCount)
       editor.live.txid = position.txid
     }
-    guard map.live.checksum == position.checksum else { return false }
+    guard map.live.checksum == position.checksum, let file else { return false }
     try file.truncate(to: Int(pageCount) * pageSize, .truncateCopy)
     if pageCount > 0 {
       let page = PageMemory(bytes: pageSize)
@@ -93,6 +97,7 @@ public final class ReplicaCopy {
     base.checksum = position.checksum
     base.pageCount = pageCount
     try map.saveBase(base)
+    self.file = nil
     // Leftovers of a database that is gone would be taken for the new one's.
     try Disk.remove(path + "-wal")
     try Disk.remove(path + "-shm")

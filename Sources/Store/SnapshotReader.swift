@@ -28,7 +28,7 @@ public final class SnapshotReader {
   /// - Throws: `SQLITE_BUSY` when commits kept coming between; try again.
   public func begin() throws -> Snapshot {
     precondition(snapshot == nil, "a snapshot is open already")
-    let (pinned, position) = try pin.open { tracker.exactPosition(at: $0) }
+    let (pinned, position) = try pin.open { tracker.exactPosition(at: $0, waitingMilliseconds: 2000) }
     let opened = Snapshot(
       position: position, pageCount: pinned.pageCount, lastFrame: pinned.lastFrame)
     snapshot = opened
@@ -66,7 +66,7 @@ public final class SnapshotPin {
   let pages: PageReader
 
   /// How often to look again when commits come between.
-  private static let triesMax = 10_000
+  private static let triesMax = 50
 
   public init(path: String, pageSize: PageSize) throws {
     connection = try Connection(path: path, mode: .readOnly)
@@ -90,11 +90,11 @@ public final class SnapshotPin {
       _ = try probe.step()
       probe.reset()
       let copiedAfter = index.backfilled
-      if let after = index.header(), after == before, let accepted = accept(before.place) {
+      if let after = index.header(), after == before {
         // SQLite reads the file alone when all of the WAL was copied as the snapshot was opened: then a writer may
         // reset the WAL, and its frames mean nothing. Which of the two it was must be certain.
         let fileOnly = copiedBefore >= before.frameCount
-        if fileOnly || copiedAfter < before.frameCount {
+        if (fileOnly || copiedAfter < before.frameCount), let accepted = accept(before.place) {
           let count = before.frameCount > 0 ? before.pageCount : try filePageCount()
           let lastFrame = fileOnly ? 0 : before.frameCount
           return (Pinned(place: before.place, pageCount: count, lastFrame: lastFrame), accepted)

@@ -90,11 +90,9 @@ final class DirectWriter: PrimaryAccess, @unchecked Sendable {  // the database 
         if open == id { expire() }
         return EngineResponse()
       }
-    } catch let error as SQLiteError {
+    } catch {
       if !database.connection.isAutocommit { try? database.connection.execute("ROLLBACK") }
       return .failed(RequestError(error))
-    } catch {
-      return .failed(RequestError(.badRequest, "\(error)"))
     }
   }
 

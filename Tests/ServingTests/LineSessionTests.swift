@@ -8,7 +8,7 @@ import WALShip
 
 @Suite(.serialized) struct LineSessionTests {
   @Test func aRowGoesInAndComesOut() async throws {
-    try await withNode { node in
+    try await withNode { (node) async throws in
       let client = try node.client()
       #expect(try client.ask("CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT)")["ok"] == .bool(true))
       let inserted = try client.ask(#"["INSERT INTO t(name) VALUES (?)", "Ada"]"#)
@@ -26,7 +26,7 @@ import WALShip
   }
 
   @Test func answersComeInTheOrderOfTheRequests() async throws {
-    try await withNode { node in
+    try await withNode { (node) async throws in
       let client = try node.client()
       var text = "CREATE TABLE t(n)\n"
       for number in 0..<200 {
@@ -49,7 +49,7 @@ import WALShip
   }
 
   @Test func pipelinedWritesDoNotWaitForEachOther() async throws {
-    try await withNode { node in
+    try await withNode { (node) async throws in
       let client = try node.client()
       _ = try client.ask("CREATE TABLE t(n)")
       node.writer.log.withLock { $0 = [] }
@@ -61,7 +61,7 @@ import WALShip
   }
 
   @Test func errorsSayWhereAndTheSessionGoesOn() async throws {
-    try await withNode { node in
+    try await withNode { (node) async throws in
       let client = try node.client()
       let wrong = try client.ask("SELEC 1")
       #expect(wrong.errorCode == "SQLITE_ERROR")
@@ -80,7 +80,7 @@ import WALShip
   }
 
   @Test func scriptsAndBatchesAreOneTransaction() async throws {
-    try await withNode { node in
+    try await withNode { (node) async throws in
       let client = try node.client()
       let made = try client.ask("CREATE TABLE t(n UNIQUE); INSERT INTO t VALUES (1), (2); SELECT 1")
       #expect(made["results"]?.count == 3)
@@ -98,7 +98,7 @@ import WALShip
   }
 
   @Test func largeResultsStream() async throws {
-    try await withNode { node in
+    try await withNode { (node) async throws in
       let client = try node.client()
       client.send(
         #"{"id":"s","sql":"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<100000) SELECT n, hex(randomblob(50)) FROM c"}"#
@@ -131,7 +131,7 @@ import WALShip
   @Test func endlessStatementsAreStopped() async throws {
     var limits = ServingLimits()
     limits.statementMilliseconds = 300
-    try await withNode(limits: limits) { node in
+    try await withNode(limits: limits) { (node) async throws in
       let client = try node.client()
       let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c) SELECT count(*) FROM c"
       #expect(try client.ask(endless).errorCode == "STATEMENT_TIMEOUT")
@@ -142,7 +142,7 @@ import WALShip
   }
 
   @Test func halfClosedConnectionsGetAllAnswers() async throws {
-    try await withNode { node in
+    try await withNode { (node) async throws in
       let client = try node.client()
       client.send("CREATE TABLE t(n)\nINSERT INTO t VALUES (1)\nSELECT count(*) FROM t\nSELECT 2")
       client.endInput()
@@ -155,7 +155,7 @@ import WALShip
   }
 
   @Test func otherProtocolsAreTurnedAway() async throws {
-    try await withNode { node in
+    try await withNode { (node) async throws in
       let client = try node.client()
       client.send("SELECT 1\nGET / HTTP/1.1\r\nHost: x\r\n\r\nSELECT 2\n")
       #expect(try client.answer().scalar == .integer(1))
@@ -167,7 +167,7 @@ import WALShip
   @Test func tooManyConnectionsAreShed() async throws {
     var limits = ServingLimits()
     limits.connectionsMax = 2
-    try await withNode(limits: limits) { node in
+    try await withNode(limits: limits) { (node) async throws in
       let first = try node.client()
       let second = try node.client()
       _ = try first.ask(".ping")
@@ -182,7 +182,7 @@ import WALShip
   @Test func aLineMustEndInTime() async throws {
     var limits = ServingLimits()
     limits.lineMilliseconds = 200
-    try await withNode(limits: limits) { node in
+    try await withNode(limits: limits) { (node) async throws in
       let idle = try node.client()
       let slow = try node.client()
       #expect(try slow.ask("SELECT 1").scalar == .integer(1))
@@ -194,7 +194,7 @@ import WALShip
   }
 
   @Test func commandsAnswer() async throws {
-    try await withNode { node in
+    try await withNode { (node) async throws in
       let client = try node.client()
       _ = try client.ask("CREATE TABLE people(id INTEGER PRIMARY KEY); CREATE TABLE _edge_x(a)")
       #expect(try client.ask(".ping")["pong"] == .bool(true))
@@ -222,7 +222,7 @@ import WALShip
   }
 
   @Test func peopleGetText() async throws {
-    try await withNode { node in
+    try await withNode { (node) async throws in
       let client = try node.client()
       client.send(".mode table\nSELECT 1 AS a, 'x' AS b\nSELEC\n.mode csv\nSELECT 1 AS a\n")
       var lines: [String] = []

@@ -299,10 +299,22 @@ final class ShipServerSession: ChannelInboundHandler {
         sender?.pagesSent(through: chunk.cursor)
       }
       pump()
+    case .failure(let error as SQLiteError) where error.primaryCode == SQLiteError.busy:
+      // Commits kept coming between, or one is so large that it is still being captured.
+      retry(after: .milliseconds(20))
     case .failure(let error):
       server.logger.error("pages could not be read", metadata: metadata(["error": "\(error)"]))
-      sender?.failed()
-      // The next tick tries again.
+      retry(after: .seconds(1))
+    }
+  }
+
+  private func retry(after pause: TimeAmount) {
+    let session = NIOLoopBound(self, eventLoop: server.loop)
+    let generation = generation
+    server.loop.scheduleTask(in: pause) {
+      guard generation == session.value.generation else { return }
+      session.value.sender?.failed()
+      session.value.pump()
     }
   }
 

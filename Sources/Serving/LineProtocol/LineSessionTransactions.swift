@@ -132,28 +132,26 @@ extension LineSession {
           case .failure(let error):
             pool.checkIn(reader, on: loop)
             session.resume { session.answer(head, error: error) }
-          case .success(let place): session.opened(reader, at: place, head)
+          case .success(let place):
+            let local = LocalTransaction(reader: reader, place: place)
+            guard session.isOpen else { return local.close(pool: pool, on: loop) }
+            session.resume { session.opened(local, head) }
           }
         })
     }
   }
 
-  private func opened(_ reader: PooledReader, at place: LogPlace, _ head: AnswerHead) {
+  private func opened(_ local: LocalTransaction, _ head: AnswerHead) {
     let pool = node.readers.pool
     let loop = loop
-    func giveUp() {
-      LocalTransaction(reader: reader, position: .none, isExact: false)
-        .close(pool: pool, on: loop)
-    }
-    guard isOpen else { return giveUp() }
     let tracker = node.tracker
-    awaitPosition(at: place, onGone: giveUp) { found in
-      let exact = tracker.exactPosition(at: place)
+    awaitPosition(at: local.place, onGone: { local.close(pool: pool, on: loop) }) { found in
+      let exact = tracker.exactPosition(at: local.place)
       guard let position = exact ?? found else {
-        giveUp()
+        local.close(pool: pool, on: loop)
         return self.answer(head, error: Self.unnumbered)
       }
-      let local = LocalTransaction(reader: reader, position: position, isExact: exact != nil)
+      local.setPosition(position, isExact: exact != nil)
       self.transaction = .reading(local)
       self.watch(local)
       self.answerOK(head, token: position.token)

@@ -49,11 +49,13 @@ struct WriteTransaction {
 /// A transaction that reads a snapshot of this node, and the record of its reads. It is used on one loop alone.
 final class LocalTransaction {
   let reader: PooledReader
+  /// Where the snapshot is in the WAL.
+  let place: LogPlace
   /// What tokens of the snapshot say: its position, or a later one.
-  let position: Position
+  private(set) var position = Position.none
   /// The snapshot's transaction; zero, which no read was made at, when that is not known for certain. The primary does
   /// not check the reads of a transaction that saw its present state.
-  private let txid: TXID
+  private var txid = TXID.zero
   /// The stream that is under way.
   var stream: RowStream?
   var isExpired = false
@@ -63,8 +65,13 @@ final class LocalTransaction {
   /// False when it has read more than can be checked again.
   private(set) var canWrite = true
 
-  init(reader: PooledReader, position: Position, isExact: Bool) {
+  init(reader: PooledReader, place: LogPlace) {
     self.reader = reader
+    self.place = place
+  }
+
+  /// - Parameter isExact: false when `position` may be later than the snapshot.
+  func setPosition(_ position: Position, isExact: Bool) {
     self.position = position
     txid = isExact ? position.txid : .zero
   }

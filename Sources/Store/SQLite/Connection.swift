@@ -1,6 +1,7 @@
 // One SQLite connection. It belongs to one thread at a time; only `interrupt()` may be called from others.
 
 import CSQLite
+import Glibc
 import WALShip
 
 /// A connection to a database file.
@@ -201,6 +202,20 @@ public final class Connection {
   public func setBusyTimeout(milliseconds: Int) {
     sqlite3_busy_timeout(handle, Int32(clamping: milliseconds))
   }
+
+  /// Waits for locks in short steps, so that a writer among busy programs gets its turn: SQLite's own timeout sleeps up
+  /// to a tenth of a second between tries.
+  public func waitForLocks(milliseconds: Int) {
+    let steps = milliseconds * 1000 / Self.lockStepMicroseconds
+    sqlite3_busy_handler(
+      handle,
+      { pointer, tries in
+        guard Int(tries) < Int(bitPattern: pointer) else { return 0 }
+        usleep(useconds_t(Connection.lockStepMicroseconds))
+        return 1
+      }, UnsafeMutableRawPointer(bitPattern: steps))
+  }
+  private static let lockStepMicroseconds = 500
 
   /// Least privilege for every connection. Source: https://www.sqlite.org/security.html
   private func harden() {

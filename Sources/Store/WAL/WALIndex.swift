@@ -168,6 +168,14 @@ final class WALIndex: @unchecked Sendable {  // shared memory, read with atomic 
     return nil
   }
 
+  /// The page that a frame holds.
+  func page(of frame: UInt32) throws(SQLiteError) -> UInt32 {
+    let number = Self.block(of: frame)
+    let base = try block(number)
+    let entry = Int(frame) - Self.zeroFrame(of: number)
+    return edge_load_u32(pages(number, base) + (entry - 1) * 4)
+  }
+
   /// Names the page of a new frame. Readers do not look at it before the header counts it.
   func append(frame: UInt32, pgno: Pgno, validFrames: UInt32) throws(SQLiteError) {
     let number = Self.block(of: frame)
@@ -215,5 +223,27 @@ final class WALIndex: @unchecked Sendable {  // shared memory, read with atomic 
     guard code == SQLITE_OK || code == SQLITE_IOERR | 2 << 8 else {  // a short read fills up with zeros
       throw SQLiteError(code: code, message: "the database file cannot be read")
     }
+  }
+
+  /// Writes a page of the database file itself: what a checkpoint does.
+  func writeDatabase(_ page: UnsafeRawBufferPointer, at offset: Int) throws(SQLiteError) {
+    try check(
+      methods.pointee.xWrite(file, page.baseAddress, Int32(page.count), Int64(offset)),
+      "the database file cannot be written")
+  }
+
+  func truncateDatabase(to bytes: Int) throws(SQLiteError) {
+    var size: Int64 = 0
+    try check(methods.pointee.xFileSize(file, &size), "the database file's size cannot be read")
+    guard size > Int64(bytes) else { return }
+    try check(methods.pointee.xTruncate(file, Int64(bytes)), "the database file cannot be cut")
+  }
+
+  func syncDatabase() throws(SQLiteError) {
+    try check(methods.pointee.xSync(file, SQLITE_SYNC_NORMAL), "the database file cannot be synced")
+  }
+
+  private func check(_ code: Int32, _ message: String) throws(SQLiteError) {
+    guard code == SQLITE_OK else { throw SQLiteError(code: code, message: message) }
   }
 }

@@ -57,9 +57,9 @@ public final class Cluster {
 public func samePages(_ first: String, _ second: String) throws {
   let one = try PageComparison(path: first)
   let other = try PageComparison(path: second)
-  guard one.pageSize == other.pageSize, one.pinned.pageCount == other.pinned.pageCount else {
+  guard one.pageSize == other.pageSize, one.pageCount == other.pageCount else {
     throw TestFailure(
-      "\(one.pinned.pageCount) pages of \(one.pageSize), \(other.pinned.pageCount) of \(other.pageSize)"
+      "\(one.pageCount) pages of \(one.pageSize), \(other.pageCount) of \(other.pageSize)"
     )
   }
   let differing = try one.differences(from: other, limit: 5)

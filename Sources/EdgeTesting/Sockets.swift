@@ -77,3 +77,9 @@ enum Socket {
     }
   }
 }
+
+/// A port that is taken.
+public enum LoopbackListener {
+  /// - Returns: a listening socket, to be closed by the caller, and its port.
+  public static func open() throws -> (descriptor: Int32, port: Int) { try Socket.listen() }
+}

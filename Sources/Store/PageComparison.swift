@@ -1,6 +1,7 @@
 // Checks of files that may be in use: does each page have the checksum that the page map gives it, and do two files hold
 // the same pages?
 
+import Glibc
 import WALShip
 
 /// Reads all pages of a database file at one moment, beside whoever uses it.
@@ -15,38 +16,70 @@ public final class PageComparison {
 
   public let path: String
   public let pageSize: PageSize
-  private let pin: SnapshotPin
-  private let page: PageMemory
-  public private(set) var pinned: SnapshotPin.Pinned
+  /// How the pages are read: beside SQLite from a pinned snapshot, or straight from a file without a WAL.
+  private enum Source {
+    case snapshot(SnapshotPin, SnapshotPin.Pinned)
+    case file(DiskFile, Connection)
+  }
 
-  /// Pins the present state of a database in WAL mode.
+  private let source: Source
+  private let page: PageMemory
+  public let pageCount: UInt32
+
+  /// Pins the present state of a database.
   public init(path: String) throws {
     guard let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100)) else {
       throw PrimaryDatabase.Failure.notADatabase(path)
     }
     self.path = path
     pageSize = header.pageSize
-    pin = try SnapshotPin(path: path, pageSize: header.pageSize)
     page = PageMemory(bytes: header.pageSize.bytes)
-    pinned = try pin.open { _ in true }.0
+    // Without a WAL everything is in the file, and looking must not make one.
+    guard header.isWAL, Disk.exists(path + "-wal") else {
+      let connection = try Connection(path: path, mode: .readOnly)
+      try connection.execute(header.isWAL ? "" : "BEGIN; SELECT count(*) FROM sqlite_schema")
+      source = .file(try DiskFile(path: path, mode: .readOnly, operation: .readFile), connection)
+      pageCount = UInt32(clamping: (Disk.size(path) ?? 0) / header.pageSize.bytes)
+      return
+    }
+    let pin = try SnapshotPin(path: path, pageSize: header.pageSize)
+    let pinned = try pin.open { _ in true }.0
+    source = .snapshot(pin, pinned)
+    pageCount = pinned.pageCount
   }
 
-  deinit { pin.close() }
+  deinit { if case .snapshot(let pin, _) = source { pin.close() } }
+
+  private func read(_ pgno: Pgno) throws {
+    switch source {
+    case .snapshot(let pin, let pinned): try pin.read(pgno, pinned, into: page.bytes)
+    case .file(let file, _):
+      let count = try file.read(into: page.bytes, at: pgno.index * pageSize.bytes, .readFile)
+      guard count == pageSize.bytes else {
+        throw DiskError(operation: .readFile, errorNumber: EIO, path: path)
+      }
+    }
+  }
 
   public func checksum(_ pgno: Pgno) throws -> UInt64 {
-    try pin.read(pgno, pinned, into: page.bytes)
+    try read(pgno)
     return pageChecksum(page.readOnly, pgno: pgno)
   }
 
   /// The position that a replica's file carries in the pinned state; nil for a primary's.
   public func stamp() throws -> PositionStamp? {
-    try pin.read(Pgno(1), pinned, into: page.bytes)
+    try read(Pgno(1))
     return PositionStamp(page: page.readOnly)
   }
 
   /// What SQLite itself finds wrong; `ok` when nothing.
   public func integrityCheck() throws -> [String] {
-    try pin.connection.query("PRAGMA integrity_check(20)").compactMap { row in
+    let connection =
+      switch source {
+      case .snapshot(let pin, _): pin.connection
+      case .file(_, let connection): connection
+      }
+    return try connection.query("PRAGMA integrity_check(20)").compactMap { row in
       if case .text(let line)? = row.first { line } else { nil }
     }
   }
@@ -55,9 +88,9 @@ public final class PageComparison {
   public func differencesFromPageMap(limit: Int) throws -> [Difference] {
     let map = try PageMapFile(opening: PrimaryDatabase.pageMapPath(of: path))
     var differences: [Difference] = []
-    for number in 1...max(1, pinned.pageCount) where Pgno(number) != pageSize.lockPage {
+    for number in 1...max(1, pageCount) where Pgno(number) != pageSize.lockPage {
       let pgno = Pgno(number)
-      guard number <= pinned.pageCount else { break }
+      guard number <= pageCount else { break }
       let before = map.entry(pgno)
       let found = try checksum(pgno)
       guard found != before.checksum else { continue }
@@ -70,6 +103,7 @@ public final class PageComparison {
   }
 
   private func isExplainedByCommits(_ pgno: Pgno, _ map: PageMapFile) throws -> Bool {
+    guard case .snapshot(_, let pinned) = source else { return false }
     let now = try SnapshotPin(path: path, pageSize: pageSize)
     for _ in 0..<20 {
       let entry = map.entry(pgno)
@@ -85,11 +119,11 @@ public final class PageComparison {
   /// Compares with another file, page by page.
   public func differences(from other: PageComparison, limit: Int) throws -> [Difference] {
     var differences: [Difference] = []
-    let last = max(pinned.pageCount, other.pinned.pageCount)
+    let last = max(pageCount, other.pageCount)
     for number in 1...max(1, last) where Pgno(number) != pageSize.lockPage {
       let pgno = Pgno(number)
-      let mine = number <= pinned.pageCount ? try checksum(pgno) : nil
-      let theirs = number <= other.pinned.pageCount ? try other.checksum(pgno) : nil
+      let mine = number <= pageCount ? try checksum(pgno) : nil
+      let theirs = number <= other.pageCount ? try other.checksum(pgno) : nil
       guard mine != theirs else { continue }
       differences.append(Difference(pgno: pgno, found: mine, expected: theirs))
       if differences.count >= limit { break }

@@ -68,12 +68,16 @@ public final class SnapshotPin {
   /// How often to look again when commits come between.
   private static let triesMax = 50
 
+  /// - Throws: `SQLITE_PROTOCOL` for a database that is not in WAL mode.
   public init(path: String, pageSize: PageSize) throws {
     connection = try Connection(path: path, mode: .readOnly)
     connection.setBusyTimeout(milliseconds: 1000)
     probe = try connection.prepare("SELECT rootpage FROM sqlite_schema LIMIT 1")
     _ = try probe.step()
     probe.reset()
+    guard try connection.query("PRAGMA journal_mode").first?.first == .text("wal") else {
+      throw SQLiteError(code: SQLiteError.protocolError, message: "the database is not in WAL mode")
+    }
     index = try WALIndex(connection: connection)
     let log = try LogFile(databasePath: path, pageSize: pageSize, writable: false)
     pages = PageReader(index: index, log: log, pageSize: pageSize.bytes)

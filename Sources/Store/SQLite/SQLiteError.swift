@@ -37,6 +37,7 @@ public struct SQLiteError: Error, Equatable, Sendable, CustomStringConvertible {
   public static let busy = SQLITE_BUSY
   public static let interrupted = SQLITE_INTERRUPT
   public static let full = SQLITE_FULL
+  public static let protocolError = SQLITE_PROTOCOL
   public static let ioError = SQLITE_IOERR
   public static let corrupt = SQLITE_CORRUPT
   public static let denied = SQLITE_AUTH

@@ -48,7 +48,7 @@ struct VerifyCommand: ParsableCommand {
       let differing = try comparison.differencesFromPageMap(limit: Self.shownMax)
       problems += differing.map { "page \($0.pgno) does not match its checksum in the page map" }
       if differing.isEmpty {
-        Console.output.write("\(path): \(comparison.pinned.pageCount) pages match the page map\n")
+        Console.output.write("\(path): \(comparison.pageCount) pages match the page map\n")
       }
     } else {
       Console.output.write("\(path): there is no page map beside it\n")
@@ -72,7 +72,7 @@ struct VerifyCommand: ParsableCommand {
     describe(second)
     let differing = try first.differences(from: second, limit: Self.shownMax)
     if differing.isEmpty {
-      Console.output.write("the same \(first.pinned.pageCount) pages in both files\n")
+      Console.output.write("the same \(first.pageCount) pages in both files\n")
     }
     try conclude(differing.map { "page \($0.pgno) differs" })
   }
@@ -81,7 +81,7 @@ struct VerifyCommand: ParsableCommand {
     let stamp = try? comparison.stamp()
     let role = stamp.map { "a replica at \($0.epoch).\($0.txid)" } ?? "not a replica's file"
     Console.output.write(
-      "\(comparison.path): \(comparison.pinned.pageCount) pages of \(comparison.pageSize) bytes, \(role)\n")
+      "\(comparison.path): \(comparison.pageCount) pages of \(comparison.pageSize) bytes, \(role)\n")
   }
 
   private func requireFile(_ path: String) throws {

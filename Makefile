@@ -9,7 +9,7 @@ SHELL := bash
 export DB ONCE
 
 LIBRARIES := libsqlite3-dev liblz4-dev pkg-config
-SWIFT_SOURCES := Package.swift Sources Tests Benchmarks
+SWIFT_SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
 
 .PHONY: help setup build run test big-test check fmt bench clean
 

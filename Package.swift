@@ -15,6 +15,9 @@ let package = Package(
     .executable(name: "edge-sql", targets: ["edge-sql"]),
     .library(name: "Primary", targets: ["Primary"]),
     .library(name: "Replica", targets: ["Replica"]),
+    .library(name: "Serving", targets: ["Serving"]),
+    .library(name: "Store", targets: ["Store"]),
+    .library(name: "WALShip", targets: ["WALShip"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),

@@ -7,7 +7,7 @@ import Synchronization
 import WALShip
 
 /// Runs a primary's checkpoints.
-final class CheckpointPolicy: @unchecked Sendable {  // the database's checkpointer is used by one thread at a time, see `isRunning`
+final class CheckpointPolicy: @unchecked Sendable {  // see `isRunning`
   struct Statistics: Equatable, Sendable {
     var count = 0
     var restarts = 0

@@ -44,7 +44,8 @@ final class ForwardedReads: @unchecked Sendable {  // each executor is used on i
       finish(pending, response, place)
     }
     if !accepted {
-      let stopping = EngineResponse.failed(RequestError(.primaryUnavailable, "this node is stopping"))
+      let stopping = EngineResponse.failed(
+        RequestError(.primaryUnavailable, "this node is stopping"))
       pending.loop.execute { pending.completion(stopping) }
     }
   }

@@ -28,7 +28,8 @@ final class IdempotencyKeys {
         let response = try? EngineResponse(decoding: ByteBuffer(bytes: bytes))
       else {
         return .failed(
-          RequestError(.responseTooLarge, "the write was made before; its answer was too large to be kept"))
+          RequestError(
+            .responseTooLarge, "the write was made before; its answer was too large to be kept"))
       }
       return response
     }

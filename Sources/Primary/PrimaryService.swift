@@ -91,18 +91,20 @@ public final class PrimaryService: Service, Sendable {
           checkpoints.consider()
         }
       }
-      let status = StatusSource(role: .primary)
+      let status = StatusSource(role: .primary, tracker: database.tracker)
       let context = NodeContext(
         role: .primary, databasePath: path, tracker: database.tracker, logWatch: database.logWatch,
         primary: writer, limits: options.limits, status: { status.make() },
         contactMilliseconds: { 0 }, logger: logger)
       let lineServer = options.listen.map { _ in LineServer(node: context, group: group) }
-      shipAddress = try await options.ship.asyncMap { address in
-        try await shipServer?.start(host: address.host, port: address.port)
-      } ?? nil
-      listenAddress = try await options.listen.asyncMap { address in
-        try await lineServer?.start(host: address.host, port: address.port)
-      } ?? nil
+      shipAddress =
+        try await options.ship.asyncMap { address in
+          try await shipServer?.start(host: address.host, port: address.port)
+        } ?? nil
+      listenAddress =
+        try await options.listen.asyncMap { address in
+          try await lineServer?.start(host: address.host, port: address.port)
+        } ?? nil
       watcher = try LogWatcher(
         databasePath: path, watch: database.logWatch, tracker: database.tracker
       ) { writer.captureForeign() }
@@ -122,7 +124,7 @@ public final class PrimaryService: Service, Sendable {
       try? await group.shutdownGracefully()
       throw error
     }
-    statusSource.set { [weak self] in self?.status ?? StatusSource(role: .primary).make() }
+    statusSource.set { [weak self] in self?.status }
     watcher.start()
     writer.captureForeign()
   }

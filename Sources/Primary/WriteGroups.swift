@@ -48,7 +48,9 @@ final class WriteGroups {
   }
 
   private func needsToBeAlone(_ request: EngineRequest) -> Bool {
-    guard request.enforcesForeignKeys, case .write(let statements) = request.work else { return true }
+    guard request.enforcesForeignKeys, case .write(let statements) = request.work else {
+      return true
+    }
     return statements.contains { $0.sql.isVacuum }
   }
 
@@ -205,7 +207,8 @@ final class WriteGroups {
         let controls = statement.facts.transaction != nil || statement.facts.savepoint != nil
         if controls, !allowsControl {
           throw RequestError(
-            .notAllowed, "a batch is one transaction already: BEGIN, COMMIT and the like have no place in it")
+            .notAllowed,
+            "a batch is one transaction already: BEGIN, COMMIT and the like have no place in it")
         }
         response.results.append(
           try executor.run(statement, request.arguments, bytesMax: &bytes))

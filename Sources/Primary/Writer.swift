@@ -9,7 +9,7 @@ import Synchronization
 import WALShip
 
 /// The primary's engine. `submit` may be called from any thread.
-final class Writer: PrimaryAccess, @unchecked Sendable {  // `queue` is used under its lock, the rest on `thread` alone
+final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread`
   /// A request that waits for the writer.
   struct Pending {
     var request: EngineRequest

@@ -175,6 +175,8 @@ struct CatchUpPages {
       try decoder.decode(encoded.encoding, payload: encoded.payload, base: nil, into: page.bytes)
       try body(encoded.pgno, txid)
     }
-    guard reader.isAtEnd else { throw ShipProtocolError.malformed("a catch-up message is too long") }
+    guard reader.isAtEnd else {
+      throw ShipProtocolError.malformed("a catch-up message is too long")
+    }
   }
 }

@@ -63,7 +63,8 @@ final class ReplicaCheckpoints: Sendable {
   private func restart() {
     defer { isRunning.store(false, ordering: .releasing) }
     do {
-      let bytes = Int(database.injector.frameCount) * (database.pageSize.bytes + FrameHeader.byteCount)
+      let bytes =
+        Int(database.injector.frameCount) * (database.pageSize.bytes + FrameHeader.byteCount)
       if try database.restartLog(truncate: bytes > Self.fileBytesMax) {
         statistics.withLock { $0.restarts += 1 }
       }

@@ -115,7 +115,9 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
 
   // MARK: From upstream
 
-  func stage(_ body: ByteBuffer, _ header: TransactionHeader, epoch: Epoch) throws -> Applier.Outcome {
+  func stage(_ body: ByteBuffer, _ header: TransactionHeader, epoch: Epoch) throws
+    -> Applier.Outcome
+  {
     guard case .database(let applier) = state else {
       throw ShipProtocolError.unexpected("a transaction before the first copy")
     }

@@ -106,11 +106,14 @@ public final class ReplicaService: Service, Sendable {
     if let existing, !existing.isForeign { await startServing(existing) }
     try await loop.submit { [self] in
       if let existing, existing.isForeign {
-        logger.warning("another program wrote to the replica's file: it is compared with the upstream before it is served")
+        logger.warning(
+          "another program wrote to the replica's file: it is compared with the upstream before it is served"
+        )
         isRecovered.store(true, ordering: .releasing)
         _ = try existing.recoverMap()
         upstream.content.refresh()
-        upstream.content.onHealed = { [self] database in Task { await self.startServing(database) } }
+        upstream.content.onHealed = { [self] database in Task { await self.startServing(database) }
+        }
       }
       upstream.connect()
     }.get()
@@ -159,8 +162,11 @@ public final class ReplicaService: Service, Sendable {
           contactMilliseconds: { [weak self] in self?.contactMilliseconds ?? 0 }),
         secret: options.secret, logger: logger)
     }
-    let status = StatusSource(role: .replica)
-    status.set { [weak self] in self?.status ?? StatusSource(role: .replica).make() }
+    let status = StatusSource(role: .replica, tracker: database.tracker)
+    status.set { [weak self] in
+      guard let self, self.serving.withLock({ $0 != nil }) else { return nil }
+      return self.status
+    }
     let context = NodeContext(
       role: .replica, databasePath: database.path, tracker: database.tracker,
       logWatch: database.logWatch, primary: upstream, limits: options.limits,
@@ -168,10 +174,13 @@ public final class ReplicaService: Service, Sendable {
       logger: logger)
     let lineServer = options.listen.map { _ in LineServer(node: context, group: clientGroup) }
     let listenAddress =
-      try await options.listen.asyncMap { try await lineServer?.start(host: $0.host, port: $0.port) } ?? nil
+      try await options.listen.asyncMap {
+        try await lineServer?.start(host: $0.host, port: $0.port)
+      } ?? nil
     try await recover(database)
     let shipAddress =
-      try await options.ship.asyncMap { try await shipServer?.start(host: $0.host, port: $0.port) } ?? nil
+      try await options.ship.asyncMap { try await shipServer?.start(host: $0.host, port: $0.port) }
+      ?? nil
     return Serving(
       database: database, shipServer: shipServer, lineServer: lineServer, checkpoints: checkpoints,
       pages: pages, listenAddress: listenAddress, shipAddress: shipAddress)
@@ -224,10 +233,13 @@ public final class ReplicaService: Service, Sendable {
       sqliteVersion: SQLiteLibrary.version)
     status.uptimeMilliseconds = (monotonicNanoseconds() - started) / 1_000_000
     var upstream = NodeStatus.Upstream(
-      address: above.address, state: NodeStatus.Upstream.State(rawValue: above.state) ?? .catchingUp)
+      address: above.address, state: NodeStatus.Upstream.State(rawValue: above.state) ?? .catchingUp
+    )
     let now = monotonicNanoseconds()
-    upstream.lagTransactions = above.head.rawValue - min(above.head.rawValue, position.txid.rawValue)
-    upstream.lagMilliseconds = above.behindSinceNanoseconds.map { (now - min(now, $0)) / 1_000_000 } ?? 0
+    upstream.lagTransactions =
+      above.head.rawValue - min(above.head.rawValue, position.txid.rawValue)
+    upstream.lagMilliseconds =
+      above.behindSinceNanoseconds.map { (now - min(now, $0)) / 1_000_000 } ?? 0
     upstream.contactMilliseconds = contactMilliseconds
     upstream.progress = above.progress
     upstream.lastError = above.lastError

@@ -10,7 +10,7 @@ import Synchronization
 import WALShip
 
 /// The upstream side of a replica. All of it runs on the applier's event loop, apart from `submit` and `status`.
-final class Upstream: PrimaryAccess, @unchecked Sendable {  // used on `loop` alone, apart from what is behind a lock
+final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop`
   struct Status: Sendable {
     var address = ""
     var state = "connecting"
@@ -72,7 +72,11 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // used on `loop` al
     completion: @escaping @Sendable (EngineResponse) -> Void
   ) {
     let waiting = Waiting(request: request, loop: loop, completion: completion)
-    if self.loop.inEventLoop { send(waiting) } else { self.loop.execute { [self] in send(waiting) } }
+    if self.loop.inEventLoop {
+      send(waiting)
+    } else {
+      self.loop.execute { [self] in send(waiting) }
+    }
   }
 
   // MARK: Connecting, on the loop
@@ -88,7 +92,10 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // used on `loop` al
     ClientBootstrap(group: loop)
       .channelOption(.tcpOption(.tcp_nodelay), value: 1)
       .channelOption(.maxMessagesPerRead, value: 16)
-      .channelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 4096, initial: 65536, maximum: 1 << 20))
+      .channelOption(
+        .recvAllocator,
+        value: AdaptiveRecvByteBufferAllocator(minimum: 4096, initial: 65536, maximum: 1 << 20)
+      )
       .connectTimeout(.seconds(5))
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
@@ -99,7 +106,8 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // used on `loop` al
       }
       .connect(host: address.host, port: address.port)
       .whenFailure { error in
-        bound.value.ended(reason: "\(address.host):\(address.port) cannot be reached: \(brief(error))")
+        bound.value.ended(
+          reason: "\(address.host):\(address.port) cannot be reached: \(brief(error))")
       }
   }
 
@@ -117,7 +125,8 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // used on `loop` al
       if let reason { status.lastError = reason }
     }
     if let reason, failures <= 3 || failures % 30 == 0 {
-      logger.warning("the upstream is away", metadata: ["reason": "\(reason)", "tries": "\(failures)"])
+      logger.warning(
+        "the upstream is away", metadata: ["reason": "\(reason)", "tries": "\(failures)"])
     }
     let ceiling = min(Self.pauseMillisecondsMax, 50 << Int64(min(failures, 6)))
     let pause = Int64.random(in: ceiling / 2...ceiling)
@@ -135,7 +144,8 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // used on `loop` al
     logger.info(
       "following upstream",
       metadata: [
-        "address": "\(status.address)", "plan": "\(welcome.plan)", "position": "\(welcome.position)",
+        "address": "\(status.address)", "plan": "\(welcome.plan)",
+        "position": "\(welcome.position)",
       ])
   }
 
@@ -195,7 +205,8 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // used on `loop` al
     for waiting in lost {
       let error =
         waiting.request.isWrite
-        ? RequestError(.outcomeUnknown, "\(why), after the write was sent: it was made once, or not at all")
+        ? RequestError(
+          .outcomeUnknown, "\(why), after the write was sent: it was made once, or not at all")
         : RequestError(.primaryUnavailable, why)
       answer(waiting, .failed(error))
     }

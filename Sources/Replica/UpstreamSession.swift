@@ -11,24 +11,26 @@ final class UpstreamSession: ChannelInboundHandler {
   typealias InboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
-  private enum Phase {
+  enum Phase {
     case hello(nonce: [UInt8])
     case join(nonces: [[UInt8]])
     case serving(ShipReceiver)
     case closed
   }
 
-  private let upstream: Upstream
-  private var context: ChannelHandlerContext?
-  private var phase: Phase
-  private var received = ByteBuffer()
-  private var responses = FragmentAssembler(bytesMax: 64 << 20)
-  private var heardNanoseconds = monotonicNanoseconds()
-  private var epoch = Epoch(0)
-  private var timer: RepeatedTask?
-  private var ticks = 0
-  private var hasUnacknowledged = false
-  private var reason: String?
+  let upstream: Upstream
+  var context: ChannelHandlerContext?
+  var phase: Phase
+  var received = ByteBuffer()
+  var responses = FragmentAssembler(bytesMax: 64 << 20)
+  var heardNanoseconds = monotonicNanoseconds()
+  var epoch = Epoch(0)
+  var timer: RepeatedTask?
+  var ticks = 0
+  var hasUnacknowledged = false
+  var reason: String?
+  var comparisons = 0
+  static let comparisonsMax = 3
 
   init(upstream: Upstream) {
     self.upstream = upstream
@@ -36,7 +38,7 @@ final class UpstreamSession: ChannelInboundHandler {
   }
 
   var isServing: Bool { if case .serving = phase { true } else { false } }
-  private var content: ReplicaContent { upstream.content }
+  var content: ReplicaContent { upstream.content }
 
   // MARK: Channel
 
@@ -52,7 +54,9 @@ final class UpstreamSession: ChannelInboundHandler {
     ) { _ in session.value.tick() }
   }
 
-  func channelInactive(context: ChannelHandlerContext) { close(reason: "the upstream closed the link") }
+  func channelInactive(context: ChannelHandlerContext) {
+    close(reason: "the upstream closed the link")
+  }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) { close(reason: brief(error)) }
 
@@ -81,7 +85,7 @@ final class UpstreamSession: ChannelInboundHandler {
     context.flush()
   }
 
-  private func fail(_ error: any Error) {
+  func fail(_ error: any Error) {
     upstream.logger.error("cannot apply what the upstream sent", metadata: ["error": "\(error)"])
     if error is PageCodecError || error is CaptureError { upstream.wantsComparison = true }
     close(reason: "\(error)")
@@ -96,13 +100,15 @@ final class UpstreamSession: ChannelInboundHandler {
     upstream.ended(reason: self.reason ?? reason)
   }
 
-  private func tick() {
+  func tick() {
     let silence = (monotonicNanoseconds() - heardNanoseconds) / 1_000_000_000
     let limit =
       isServing ? ShipTiming.silenceSecondsMax : ShipTiming.handshakeSecondsMax
-    if silence >= UInt64(limit) { return close(reason: "the upstream fell silent for \(silence) s") }
+    if silence >= UInt64(limit) {
+      return close(reason: "the upstream fell silent for \(silence) s")
+    }
     ticks += 1
-    if isServing, ticks % ShipTiming.heartbeatSeconds == 0 {
+    if isServing, ticks % ShipTiming.heartbeatSecondsUp == 0 {
       acknowledge(.heartbeat)
       context?.flush()
     }
@@ -110,7 +116,7 @@ final class UpstreamSession: ChannelInboundHandler {
 
   // MARK: Messages
 
-  private func receive(_ message: ShipMessage) throws {
+  func receive(_ message: ShipMessage) throws {
     switch (phase, message.kind) {
     case (.hello(let nonce), .challenge): try receiveChallenge(message.body, nonce)
     case (.join(let nonces), .welcome): try receiveWelcome(message.body, nonces)
@@ -143,58 +149,7 @@ final class UpstreamSession: ChannelInboundHandler {
     }
   }
 
-  private func receiveChallenge(_ body: ByteBuffer, _ nonce: [UInt8]) throws {
-    let challenge = try ShipChallenge(decoding: body)
-    let nonces = [nonce, challenge.nonce]
-    if let secret = upstream.secret, !secret.isValid(challenge.proof, .server, nonces) {
-      return close(reason: "the upstream does not know the ship secret")
-    }
-    let join = content.join(upstream.node, wantsComparison: upstream.wantsComparison)
-    let proven = ShipProof.wrap(
-      join.encode(), secret: upstream.secret, role: .follower, nonces: nonces)
-    phase = .join(nonces: nonces)
-    send(ShipMessage(.join, body: proven))
-  }
-
-  private func receiveWelcome(_ wrapped: ByteBuffer, _ nonces: [[UInt8]]) throws {
-    guard
-      let body = ShipProof.unwrap(wrapped, secret: upstream.secret, role: .welcome, nonces: nonces)
-    else { return close(reason: "the upstream does not know the ship secret") }
-    let welcome = try ShipWelcome(decoding: body)
-    guard !welcome.lineage.contains(upstream.node.id) else {
-      return close(reason: "the upstream follows this node")
-    }
-    try content.welcomed(welcome)
-    epoch = welcome.position.epoch
-    let receiver = ShipReceiver(at: content.database?.tracker.position.txid ?? .zero)
-    phase = .serving(receiver)
-    noteHead(welcome.position.txid)
-    upstream.joined(welcome)
-    switch welcome.plan {
-    case .follow:
-      adoptHistory(welcome)
-      upstream.update { $0.state = "streaming" }
-    case .copy: upstream.update { $0.state = "bootstrapping" }
-    case .compare: try sendChecksums()
-    }
-  }
-
-  /// The same transactions can belong to a newer epoch, when the upstream began one behind them.
-  private func adoptHistory(_ welcome: ShipWelcome) {
-    guard let database = content.database else { return }
-    var position = database.tracker.position
-    if position.txid == welcome.position.txid { position.epoch = welcome.history.current }
-    database.tracker.advance(
-      to: position, at: database.injector.place, history: welcome.history)
-  }
-
-  private func receiveRefusal(_ refusal: ShipRefusal) throws {
-    reason = "refused by the upstream: \(refusal.message)"
-    if refusal.reason == .otherDatabase, content.database == nil { content.discardCopy() }
-    close(reason: reason)
-  }
-
-  private func receiveTransaction(_ body: ByteBuffer) throws {
+  func receiveTransaction(_ body: ByteBuffer) throws {
     guard case .serving(var receiver) = phase else { return }
     let header = try body.withUnsafeReadableBytes { bytes in
       var reader = BodyReader(bytes)
@@ -215,8 +170,10 @@ final class UpstreamSession: ChannelInboundHandler {
     }
   }
 
-  private func receiveRoundEnd(_ end: ShipRoundEnd) throws {
-    guard case .serving(var receiver) = phase, receiver.acceptsPages, end.isConsistent else { return }
+  func receiveRoundEnd(_ end: ShipRoundEnd) throws {
+    guard case .serving(var receiver) = phase, receiver.acceptsPages, end.isConsistent else {
+      return
+    }
     guard try content.endRound(end) == .staged else {
       return try resynchronize("the pages of a catch-up do not add up")
     }
@@ -233,44 +190,11 @@ final class UpstreamSession: ChannelInboundHandler {
     upstream.onPublish()
   }
 
-  private func publish() throws {
+  func publish() throws {
     guard hasUnacknowledged else { return }
     try content.publish()
     noteApplied()
     upstream.onPublish()
-  }
-
-  // MARK: Comparisons
-
-  private var comparisons = 0
-  private static let comparisonsMax = 3
-
-  /// Asks to be compared: only the pages that differ are sent.
-  private func resynchronize(_ reason: String) throws {
-    guard case .serving(var receiver) = phase else { return }
-    upstream.logger.warning("this replica will be compared", metadata: ["reason": "\(reason)"])
-    comparisons += 1
-    guard comparisons <= Self.comparisonsMax else {
-      return close(reason: "comparisons do not help: \(reason)")
-    }
-    receiver.foundMismatch()
-    phase = .serving(receiver)
-    send(ShipMessage(.resynchronize, body: ByteBuffer()))
-    try sendChecksums()
-  }
-
-  private func sendChecksums() throws {
-    upstream.update { $0.state = "comparing" }
-    let checksums = try content.checksums()
-    var first = 0
-    repeat {
-      let end = min(checksums.count, first + ShipPageChecksums.countMax)
-      let part = ShipPageChecksums(
-        first: Pgno(UInt32(first + 1)), isLast: end == checksums.count,
-        checksums: Array(checksums[first..<end]))
-      send(ShipMessage(.pageChecksums, body: part.encode()))
-      first = end
-    } while first < checksums.count
   }
 
   // MARK: Sending
@@ -282,13 +206,15 @@ final class UpstreamSession: ChannelInboundHandler {
     context?.flush()
   }
 
-  private func acknowledge(_ kind: ShipMessageKind) {
+  func acknowledge(_ kind: ShipMessageKind) {
     hasUnacknowledged = false
     let txid = content.database?.tracker.position.txid ?? .zero
-    send(ShipMessage(kind, body: ShipHeartbeat(epoch: epoch, txid: txid, contactMilliseconds: 0).encode()))
+    send(
+      ShipMessage(
+        kind, body: ShipHeartbeat(epoch: epoch, txid: txid, contactMilliseconds: 0).encode()))
   }
 
-  private func send(_ message: ShipMessage) {
+  func send(_ message: ShipMessage) {
     var bytes = ByteBuffer()
     bytes.writeShipMessage(message)
     context?.write(wrapOutboundOut(bytes), promise: nil)
@@ -296,7 +222,7 @@ final class UpstreamSession: ChannelInboundHandler {
 
   // MARK: Status
 
-  private func noteHead(_ txid: TXID) {
+  func noteHead(_ txid: TXID) {
     let applied = content.database?.tracker.position.txid ?? .zero
     upstream.update { status in
       status.head = max(status.head, txid)
@@ -307,7 +233,7 @@ final class UpstreamSession: ChannelInboundHandler {
     }
   }
 
-  private func noteApplied() {
+  func noteApplied() {
     let applied = content.database?.tracker.position.txid ?? .zero
     upstream.update { status in
       if applied >= status.head {
@@ -317,7 +243,7 @@ final class UpstreamSession: ChannelInboundHandler {
     }
   }
 
-  private func reportProgress() {
+  func reportProgress() {
     guard let progress = content.progress else { return }
     upstream.update { status in
       status.progress =

@@ -1,4 +1,5 @@
-// What the connections to a node share, whatever protocol they speak and whichever role the node has.
+// What the connections to a node share, whatever protocol they speak and whichever role the node
+// has.
 
 import Logging
 import NIOCore

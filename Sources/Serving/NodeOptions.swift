@@ -58,7 +58,8 @@ extension NodeStatus {
         address: follower.address, name: follower.name, state: follower.state,
         txid: follower.txid, bytesSent: follower.bytesSent)
       replica.lagTransactions = head.rawValue - min(head.rawValue, follower.txid.rawValue)
-      replica.lagMilliseconds = follower.behindSinceNanoseconds.map { (now - min(now, $0)) / 1_000_000 } ?? 0
+      replica.lagMilliseconds =
+        follower.behindSinceNanoseconds.map { (now - min(now, $0)) / 1_000_000 } ?? 0
       replica.contactMilliseconds = (now - min(now, follower.heardNanoseconds)) / 1_000_000
       return replica
     }

@@ -1,4 +1,5 @@
-// Every limit on what clients may use of a node, in one place, each with a default that needs no tuning.
+// Every limit on what clients may use of a node, in one place, each with a default that needs no
+// tuning.
 // Source: docs/GUARANTEES.md, limits
 
 /// What clients of a node may use. Limits of SQLite itself are set by `Connection`.

@@ -1,12 +1,14 @@
-// Finds where SQL statements end, without parsing them: semicolons outside of quotes, comments and trigger bodies.
-// The time it takes is linear, and nothing is copied: what it finds are slices of the text.
+// Finds where SQL statements end, without parsing them: semicolons outside of quotes, comments and
+// trigger bodies. The time it takes is linear, and nothing is copied: what it finds are slices of
+// the text.
 // Source: the state machine of sqlite3_complete(), https://www.sqlite.org/c3ref/complete.html
 
 import NIOCore
 
 /// The statements of a text, as ranges of its bytes.
 public struct ScannedStatements: Equatable, Sendable {
-  /// Each with its semicolon, without white space around it; those that are only comments are left out.
+  /// Each with its semicolon, without white space around it; those that are only comments are left
+  /// out.
   public var statements: [Range<Int>] = []
   /// What follows the last semicolon; nil when that is only white space and comments.
   public var rest: Range<Int>?
@@ -32,7 +34,8 @@ public struct StatementScanner {
     return scanner.run()
   }
 
-  /// The statements of a script; the last one may lack its semicolon. They lie in the memory of `script`.
+  /// The statements of a script; the last one may lack its semicolon. They lie in the memory of
+  /// `script`.
   public static func statements(of script: SQLText) -> [SQLText] {
     let found = script.bytes.withUnsafeReadableBytes { scan($0) }
     let ranges = found.statements + (found.rest.map { [$0] } ?? [])

@@ -1,22 +1,28 @@
 // Lets listeners ask for a node's status although they are made before the node is complete.
 
+import Store
 import Synchronization
-import WALShip
 
 /// Where listeners get the status from. Safe to use from any thread.
 public final class StatusSource: Sendable {
-  private let maker = Mutex<(@Sendable () -> NodeStatus)?>(nil)
+  private let maker = Mutex<(@Sendable () -> NodeStatus?)?>(nil)
   private let role: NodeRole
+  private let tracker: PositionTracker
 
-  public init(role: NodeRole) { self.role = role }
+  public init(role: NodeRole, tracker: PositionTracker) {
+    self.role = role
+    self.tracker = tracker
+  }
 
-  public func set(_ make: @escaping @Sendable () -> NodeStatus) { maker.withLock { $0 = make } }
+  /// - Parameter make: gives nil while the node is not complete.
+  public func set(_ make: @escaping @Sendable () -> NodeStatus?) { maker.withLock { $0 = make } }
 
-  /// The status now; while the node starts, one that says nothing.
+  /// The status now; while the node starts, one that says little more than where it stands.
   public func make() -> NodeStatus {
-    maker.withLock { $0 }?() ?? NodeStatus(
-      role: role, version: SoftwareVersion.current, name: "", position: .none, listen: "starting",
-      sqliteVersion: "")
+    maker.withLock { $0 }?()
+      ?? NodeStatus(
+        role: role, version: SoftwareVersion.current, name: "", position: tracker.position,
+        listen: "starting", sqliteVersion: SQLiteLibrary.version)
   }
 }
 

@@ -38,6 +38,8 @@ public final class DatabaseThread: @unchecked Sendable {  // the queue is used u
   }
 
   private func main() {
+    // Nobody joins this thread: its stack goes with it.
+    pthread_detach(pthread_self())
     while true {
       pthread_mutex_lock(lock)
       while jobs.isEmpty, !isStopping { pthread_cond_wait(wake, lock) }

@@ -6,7 +6,7 @@ import Synchronization
 import WALShip
 
 /// Watches a WAL for commits that nobody in this process made.
-public final class LogWatcher: @unchecked Sendable {  // the descriptors are constant, the flag is atomic
+public final class LogWatcher: @unchecked Sendable {  // one atomic flag
   private let watch: LogWatch
   private let tracker: PositionTracker
   private let notify: @Sendable () -> Void
@@ -21,7 +21,8 @@ public final class LogWatcher: @unchecked Sendable {  // the descriptors are con
 
   /// - Parameter notify: called on the watcher's thread when there are commits that are not captured.
   public init(
-    databasePath: String, watch: LogWatch, tracker: PositionTracker, notify: @escaping @Sendable () -> Void
+    databasePath: String, watch: LogWatch, tracker: PositionTracker,
+    notify: @escaping @Sendable () -> Void
   ) throws(DiskError) {
     self.watch = watch
     self.tracker = tracker

@@ -21,7 +21,8 @@ struct PageMapRecovery {
   func connectingPlace(_ header: WALIndexHeader) -> LogPlace? {
     let base = map.base.place
     // Without a WAL then or now, nobody can say what happened in between.
-    guard base.salts != Salts(first: 0, second: 0), header.salts != Salts(first: 0, second: 0) else {
+    guard base.salts != Salts(first: 0, second: 0), header.salts != Salts(first: 0, second: 0)
+    else {
       return nil
     }
     if header.salts == base.salts {

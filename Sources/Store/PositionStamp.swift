@@ -69,7 +69,9 @@ public struct DatabaseHeader: Equatable, Sendable {
 
   /// - Returns: nil when the bytes do not begin a SQLite database.
   public init?(_ bytes: [UInt8]) {
-    guard bytes.count >= 100, bytes.starts(with: Array("SQLite format 3\u{0}".utf8)) else { return nil }
+    guard bytes.count >= 100, bytes.starts(with: Array("SQLite format 3\u{0}".utf8)) else {
+      return nil
+    }
     func number(_ offset: Int, _ count: Int) -> UInt32 {
       bytes[offset..<offset + count].reduce(0) { $0 << 8 | UInt32($1) }
     }

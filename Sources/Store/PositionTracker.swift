@@ -62,7 +62,7 @@ public final class PositionTracker: @unchecked Sendable {  // all state is used 
   /// Moves to a new position and wakes whoever waited for it.
   public func advance(to position: Position, at place: LogPlace, history: EpochHistory? = nil) {
     let woken: [Waiter] = lock.withLock { _ in
-      if known.last?.place != place { 
+      if known.last?.place != place {
         known.append((place, position))
         if known.count > Self.knownMax { known.removeFirst(known.count - Self.knownMax) }
       }

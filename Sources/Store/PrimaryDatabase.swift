@@ -5,7 +5,7 @@ import Glibc
 import WALShip
 
 /// An open primary database. It belongs to the writer's thread, apart from what is marked otherwise.
-public final class PrimaryDatabase: @unchecked Sendable {  // confined to the writer's thread, apart from what says otherwise
+public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
   public let path: String
   public let pageSize: PageSize
   public let connection: Connection
@@ -67,8 +67,11 @@ public final class PrimaryDatabase: @unchecked Sendable {  // confined to the wr
     connection.waitForLocks(milliseconds: 5000)
     connection.keepLog()
     connection.countFrames()
-    try connection.execute("PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST; PRAGMA foreign_keys=ON; PRAGMA journal_size_limit=33554432")
-    guard let bytes = try connection.queryInteger("PRAGMA page_size"), let pageSize = PageSize(Int(bytes))
+    try connection.execute(
+      "PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST; PRAGMA foreign_keys=ON; PRAGMA journal_size_limit=33554432"
+    )
+    guard let bytes = try connection.queryInteger("PRAGMA page_size"),
+      let pageSize = PageSize(Int(bytes))
     else { throw Failure.notADatabase(path) }
     self.pageSize = pageSize
     _ = try connection.query("SELECT rootpage FROM sqlite_schema LIMIT 1")
@@ -168,6 +171,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // confined to the wr
     _ recovery: PageMapRecovery, connection: Connection, isNew: Bool, changeCounter: UInt32
   ) throws -> (capture: WALCapture, notes: [String]) {
     let map = recovery.map
+    try beginLog(recovery.index, connection)
     try connection.execute("BEGIN IMMEDIATE")
     defer { try? connection.execute("COMMIT") }
     guard let header = recovery.index.header() else {
@@ -198,6 +202,13 @@ public final class PrimaryDatabase: @unchecked Sendable {  // confined to the wr
     return (capture, notes)
   }
 
+  /// A WAL without a single frame has no salts, and so could not prove later what came after it: write one frame.
+  private static func beginLog(_ index: WALIndex, _ connection: Connection) throws {
+    guard index.header()?.salts == Salts(first: 0, second: 0) else { return }
+    let version = try connection.queryInteger("PRAGMA user_version") ?? 0
+    try connection.execute("PRAGMA user_version=\(version)")
+  }
+
   private static func saveBase(
     _ map: PageMapFile, history: EpochHistory, place: LogPlace, changeCounter: UInt32
   ) throws {
@@ -214,7 +225,6 @@ public final class PrimaryDatabase: @unchecked Sendable {  // confined to the wr
   }
 
   // MARK: Commits
-
 
   /// Takes the commits up to frame `limit`, which are durable already.
   @discardableResult

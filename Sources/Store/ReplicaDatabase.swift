@@ -3,7 +3,7 @@
 import WALShip
 
 /// An open replica database. It belongs to the applier's thread, apart from what is marked otherwise.
-public final class ReplicaDatabase: @unchecked Sendable {  // confined to the applier's loop, apart from what says otherwise
+public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
   public let path: String
   public let pageSize: PageSize
   /// May be used from any thread.
@@ -34,9 +34,13 @@ public final class ReplicaDatabase: @unchecked Sendable {  // confined to the ap
 
   /// What lies at `path`.
   ///
-  /// - Throws: `.foreignFile` for anything that is not a replica's database; nothing was touched.
+  /// - Throws: `.foreignFile` for anything that is not a replica's database, `SQLITE_CANTOPEN` where no file can be
+  ///   made; nothing was touched.
   public static func inspect(_ path: String) throws -> DatabaseHeader? {
-    guard let size = Disk.size(path), size > 0 else { return nil }
+    guard let size = Disk.size(path), size > 0 else {
+      try Disk.requireFolder(of: path)
+      return nil
+    }
     let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100))
     guard let header, header.stamp != nil else { throw Failure.foreignFile(path) }
     return header
@@ -52,7 +56,8 @@ public final class ReplicaDatabase: @unchecked Sendable {  // confined to the ap
     let nowhere = LogPlace(salts: Salts(first: 0, second: 0), frame: 0)
     let identity = map.identity.database
     let history = map.base.history
-    let told = header.stamp ?? PositionStamp(database: identity.short, epoch: history.current, txid: .zero)
+    let told =
+      header.stamp ?? PositionStamp(database: identity.short, epoch: history.current, txid: .zero)
     tracker = PositionTracker(
       position: Position(
         database: identity, epoch: told.epoch, txid: told.txid, checksum: .empty),
@@ -76,7 +81,9 @@ public final class ReplicaDatabase: @unchecked Sendable {  // confined to the ap
     let mapPath = pageMapPath(of: path)
     do {
       let map = try PageMapFile(opening: mapPath)
-      if map.identity.pageSize == header.pageSize, map.identity.database.short == header.stamp?.database {
+      if map.identity.pageSize == header.pageSize,
+        map.identity.database.short == header.stamp?.database
+      {
         return (map, false)
       }
     } catch PageMapIdentity.Failure.newerFormat {
@@ -113,6 +120,13 @@ public final class ReplicaDatabase: @unchecked Sendable {  // confined to the ap
     var position = tracker.position
     position.checksum = map.live.checksum
     tracker.advance(to: position, at: injector.place)
+    if injector.place.salts == Salts(first: 0, second: 0), position.txid > .zero {
+      // A WAL without a single frame has no salts, and so could not prove later what came after it: write one frame.
+      try injector.publish(pageCount: map.live.pageCount, position: position)
+      tracker.advance(to: position, at: injector.place)
+      scanned = true
+    }
+    if scanned { try map.saveBase(presentBase()) }
     return scanned
   }
 
@@ -168,7 +182,9 @@ public final class ReplicaDatabase: @unchecked Sendable {  // confined to the ap
   ///
   /// - Returns: false when a reader is in the way; try again later.
   public func restartLog(truncate: Bool) throws -> Bool {
-    guard injector.frameCount > 0, !injector.isBatchOpen, try injector.checkpoint() else { return false }
+    guard injector.frameCount > 0, !injector.isBatchOpen, try injector.checkpoint() else {
+      return false
+    }
     try map.saveBase(presentBase())
     return try injector.restartLog(position: tracker.position, truncate: truncate)
   }

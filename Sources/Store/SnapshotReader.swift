@@ -28,7 +28,9 @@ public final class SnapshotReader {
   /// - Throws: `SQLITE_BUSY` when commits kept coming between; try again.
   public func begin() throws -> Snapshot {
     precondition(snapshot == nil, "a snapshot is open already")
-    let (pinned, position) = try pin.open { tracker.exactPosition(at: $0, waitingMilliseconds: 2000) }
+    let (pinned, position) = try pin.open {
+      tracker.exactPosition(at: $0, waitingMilliseconds: 2000)
+    }
     let opened = Snapshot(
       position: position, pageCount: pinned.pageCount, lastFrame: pinned.lastFrame)
     snapshot = opened

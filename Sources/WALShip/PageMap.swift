@@ -83,7 +83,8 @@ public struct PageMapBase: Hashable, Sendable {
   public var changeCounter: UInt32 = 0
 
   public init(
-    sequence: UInt64, history: EpochHistory, txid: TXID, checksum: DatabaseChecksum, place: LogPlace,
+    sequence: UInt64, history: EpochHistory, txid: TXID, checksum: DatabaseChecksum,
+    place: LogPlace,
     pageCount: UInt32, isClean: Bool
   ) {
     self.sequence = sequence
@@ -124,7 +125,8 @@ public struct PageMapBase: Hashable, Sendable {
     let flags: UInt32 = reader.read()
     txid = TXID(reader.read())
     checksum = DatabaseChecksum(reader.read())
-    place = LogPlace(salts: Salts(first: reader.read(), second: reader.read()), frame: reader.read())
+    place = LogPlace(
+      salts: Salts(first: reader.read(), second: reader.read()), frame: reader.read())
     pageCount = reader.read()
     let counter: UInt64 = reader.read()
     changeCounter = UInt32(truncatingIfNeeded: counter)
@@ -134,7 +136,8 @@ public struct PageMapBase: Hashable, Sendable {
     var forks: [EpochFork] = []
     for _ in 0..<count {
       let epoch: UInt64 = reader.read()
-      forks.append(EpochFork(epoch: Epoch(UInt32(truncatingIfNeeded: epoch)), last: TXID(reader.read())))
+      forks.append(
+        EpochFork(epoch: Epoch(UInt32(truncatingIfNeeded: epoch)), last: TXID(reader.read())))
     }
     history = EpochHistory(current: Epoch(current), forks: forks)
     isClean = flags & 1 != 0
@@ -177,7 +180,8 @@ public struct PageMapLive: Hashable, Sendable {
     sequence = reader.read()
     txid = TXID(reader.read())
     checksum = DatabaseChecksum(reader.read())
-    place = LogPlace(salts: Salts(first: reader.read(), second: reader.read()), frame: reader.read())
+    place = LogPlace(
+      salts: Salts(first: reader.read(), second: reader.read()), frame: reader.read())
     pageCount = reader.read()
   }
 }
@@ -211,7 +215,8 @@ public struct PageMapIdentity: Hashable, Sendable {
   }
 
   public init(decoding buffer: UnsafeRawBufferPointer) throws(Failure) {
-    guard var reader = FixedReader(buffer, sealedAt: Self.byteCount - 8), reader.read() == Self.magic
+    guard var reader = FixedReader(buffer, sealedAt: Self.byteCount - 8),
+      reader.read() == Self.magic
     else { throw .notAPageMap }
     let version: UInt32 = reader.read()
     guard version == Self.formatVersion else { throw .newerFormat(version) }
@@ -260,7 +265,8 @@ struct FixedReader {
   init?(_ buffer: UnsafeRawBufferPointer, sealedAt end: Int) {
     guard buffer.count >= end + 8 else { return nil }
     let sum = buffer.loadUnaligned(fromByteOffset: end, as: UInt64.self)
-    guard UInt64(littleEndian: sum) == xxh64(UnsafeRawBufferPointer(rebasing: buffer[0..<end]), seed: 0)
+    guard
+      UInt64(littleEndian: sum) == xxh64(UnsafeRawBufferPointer(rebasing: buffer[0..<end]), seed: 0)
     else { return nil }
     self.buffer = buffer
   }

@@ -7,7 +7,8 @@ import Serving
 struct EdgeSQL: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "edge-sql",
-    abstract: "One SQLite database, everywhere: a primary ships each commit to replicas at the edge.",
+    abstract:
+      "One SQLite database, everywhere: a primary ships each commit to replicas at the edge.",
     version: "edge-sql \(SoftwareVersion.current)",
     subcommands: [
       PrimaryCommand.self, ReplicaCommand.self, ShellCommand.self, QueryCommand.self,

@@ -1,5 +1,6 @@
-// A primary's engine as small as it can be: one thread, one connection, a capture after each commit. It is what the
-// sessions under test talk to; the database, the WAL and the positions are real.
+// A primary's engine as small as it can be: one thread, one connection, a capture after each
+// commit. It is what the sessions under test talk to; the database, the WAL and the positions are
+// real.
 
 import NIOCore
 import Serving

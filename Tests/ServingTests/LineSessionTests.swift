@@ -1,20 +1,32 @@
 // The line protocol over a socket: what goes in, what comes out, and in which order.
 
+import Foundation
 import NIOCore
 import Serving
 import Store
 import Testing
 import WALShip
 
+private let numbersForThread =
+  "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<300000) "
+  + "SELECT count(*) FROM c\n"
+
 @Suite(.serialized) struct LineSessionTests {
+  /// The beginning of a statement with a table `c` of the numbers up to `last`.
+  private func numbers(_ last: Int) -> String {
+    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<\(last)) "
+  }
+
   @Test func aRowGoesInAndComesOut() async throws {
     try await withNode { (node) async throws in
       let client = try node.client()
-      #expect(try client.ask("CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT)")["ok"] == .bool(true))
+      #expect(
+        try client.ask("CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT)")["ok"] == .bool(true))
       let inserted = try client.ask(#"["INSERT INTO t(name) VALUES (?)", "Ada"]"#)
       #expect(inserted["changes"] == .integer(1))
       #expect(inserted["last_rowid"] == .integer(1))
-      let read = try client.ask(#"{"id":7,"sql":"SELECT id, name FROM t WHERE id = :id","args":{"id":1}}"#)
+      let read = try client.ask(
+        #"{"id":7,"sql":"SELECT id, name FROM t WHERE id = :id","args":{"id":1}}"#)
       #expect(read["id"] == .integer(7))
       #expect(read["cols"] == .array([.string("id"), .string("name")]))
       #expect(read["rows"] == .array([.array([.integer(1), .string("Ada")])]))
@@ -53,7 +65,8 @@ import WALShip
       let client = try node.client()
       _ = try client.ask("CREATE TABLE t(n)")
       node.writer.log.withLock { $0 = [] }
-      client.send(String(repeating: "INSERT INTO t VALUES (1)\n", count: 100) + "SELECT count(*) FROM t\n")
+      client.send(
+        String(repeating: "INSERT INTO t VALUES (1)\n", count: 100) + "SELECT count(*) FROM t\n")
       for _ in 0..<100 { #expect(try client.answer()["changes"] == .integer(1)) }
       #expect(try client.answer().scalar == .integer(100))
       #expect(node.writer.log.withLock { $0.count } == 100)
@@ -73,7 +86,8 @@ import WALShip
       #expect(try client.ask(#"{"sql":"SELECT 1; SELECT 2"}"#).errorCode == "PROTOCOL")
       #expect(try client.ask(#"{"sql":"SELECT 1","db":"other"}"#).errorCode == "DATABASE_NOT_FOUND")
       #expect(try client.ask(#"{"sql":"SELECT 1","key":"k"}"#).errorCode == "PROTOCOL")
-      #expect(try client.ask(String(repeating: "x", count: (1 << 20) + 1)).errorCode == "LINE_TOO_LONG")
+      #expect(
+        try client.ask(String(repeating: "x", count: (1 << 20) + 1)).errorCode == "LINE_TOO_LONG")
       #expect(try client.ask("SELECT 1").scalar == .integer(1))
       #expect(try client.ask("/* nothing */ ;")["ok"] == .bool(true))
     }
@@ -100,9 +114,8 @@ import WALShip
   @Test func largeResultsStream() async throws {
     try await withNode { (node) async throws in
       let client = try node.client()
-      client.send(
-        #"{"id":"s","sql":"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<100000) SELECT n, hex(randomblob(50)) FROM c"}"#
-          + "\nSELECT 5\n")
+      let sql = numbers(100_000) + "SELECT n, hex(randomblob(50)) FROM c"
+      client.send("{\"id\":\"s\",\"sql\":\"\(sql)\"}\nSELECT 5\n")
       var next: Int64 = 1
       var lines = 0
       while true {
@@ -133,11 +146,46 @@ import WALShip
     limits.statementMilliseconds = 300
     try await withNode(limits: limits) { (node) async throws in
       let client = try node.client()
-      let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c) SELECT count(*) FROM c"
+      let endless =
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c) SELECT count(*) FROM c"
       #expect(try client.ask(endless).errorCode == "STATEMENT_TIMEOUT")
       #expect(try client.ask(endless + "; SELECT 1").errorCode == "STATEMENT_TIMEOUT")
       #expect(try client.ask("SELECT 1").scalar == .integer(1))
       #expect(node.node.readers.pool.counts.readers == 1)
+    }
+  }
+
+  @Test func aClientThatDoesNotReadIsCutOffAndHoldsNoReader() async throws {
+    var limits = ServingLimits()
+    limits.unreadMilliseconds = 300
+    limits.readersMax = 1
+    try await withNode(limits: limits) { (node) async throws in
+      let lazy = try node.client()
+      lazy.send(numbers(1_000_000_000) + "SELECT n, zeroblob(100) FROM c\n")
+      while node.node.readers.pool.counts.readers == 0 { await Task.yield() }
+      while node.server.connectionCount > 0 { await Task.yield() }
+      let client = try node.client()
+      #expect(try client.ask(numbers(1000) + "SELECT count(*) FROM c").scalar == .integer(1000))
+      #expect(node.node.readers.pool.counts.readers == 1)
+    }
+  }
+
+  @Test func manyRequestsThatWaitAreAllAnswered() async throws {
+    var limits = ServingLimits()
+    limits.queuedBytesMax = 4096
+    try await withNode(limits: limits) { (node) async throws in
+      let client = try node.client()
+      let reads = (0..<20_000).map { "SELECT \($0 % 100), 'some text to make it longer'\n" }
+        .joined()
+      let sender = Thread { client.send(numbersForThread + reads) }
+      sender.start()
+      #expect(try client.answer().scalar == .integer(300_000))
+      for number in 0..<20_000 {
+        guard try client.answer().scalar == .integer(Int64(number % 100)) else {
+          Issue.record("answer \(number) is wrong")
+          return
+        }
+      }
     }
   }
 
@@ -199,7 +247,9 @@ import WALShip
       _ = try client.ask("CREATE TABLE people(id INTEGER PRIMARY KEY); CREATE TABLE _edge_x(a)")
       #expect(try client.ask(".ping")["pong"] == .bool(true))
       #expect(try client.ask(".tables")["rows"] == .array([.array([.string("people")])]))
-      #expect(try client.ask(".schema people").scalar == .string("CREATE TABLE people(id INTEGER PRIMARY KEY)"))
+      #expect(
+        try client.ask(".schema people").scalar
+          == .string("CREATE TABLE people(id INTEGER PRIMARY KEY)"))
       #expect(try client.ask(".databases")["databases"] == .array([.string("default")]))
       #expect(try client.ask(".use default")["ok"] == .bool(true))
       #expect(try client.ask(".use other").errorCode == "DATABASE_NOT_FOUND")
@@ -240,8 +290,7 @@ import WALShip
     let client = try node.client()
     let idle = try node.client()
     _ = try idle.ask(".ping")
-    client.send(
-      "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<1000000) SELECT count(*) FROM c\n")
+    client.send(numbers(1_000_000) + "SELECT count(*) FROM c\n")
     while node.node.readers.pool.counts.readers == 0 { await Task.yield() }
     await node.stop()
     #expect(try client.answer().scalar == .integer(1_000_000))

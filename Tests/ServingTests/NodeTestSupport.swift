@@ -85,7 +85,7 @@ func withNode(
 }
 
 /// A client that blocks, with a time limit on everything.
-final class TestClient {
+final class TestClient: @unchecked Sendable {  // one thread sends, one reads
   private let descriptor: Int32
   private var received: [UInt8] = []
 

@@ -61,7 +61,8 @@ import WALShip
       for refused in ["ATTACH 'x' AS y", "PRAGMA journal_mode = DELETE", "CREATE TEMP TABLE x(a)"] {
         #expect(throws: RequestError.self) { try kind(refused) }
       }
-      #expect(StatementKind.ofUncompiled(SQLText(" -- x\n insert INTO missing VALUES (1)")) == .write)
+      #expect(
+        StatementKind.ofUncompiled(SQLText(" -- x\n insert INTO missing VALUES (1)")) == .write)
       #expect(StatementKind.ofUncompiled(SQLText("SELECT * FROM missing")) == nil)
       #expect(StatementKind.ofUncompiled(SQLText("SELEC 1")) == nil)
     }
@@ -167,7 +168,8 @@ import WALShip
     try withDatabase { _, source in
       let reader = try ReadConnection(source: source, busyMilliseconds: 0)
       let sql =
-        "SELECT NULL, 1, -9e18, 1.5, 9e999, '', 'ä', CAST(x'ff41' AS TEXT), x'', x'00', id, a FROM t"
+        "SELECT NULL, 1, -9e18, 1.5, 9e999, '', 'ä', CAST(x'ff41' AS TEXT), x'', x'00', id, a "
+        + "FROM t"
       let found = try reader.cache.statement(SQLText(sql))
       let statement = try #require(found.statement)
       var columns = ResultHasher()
@@ -240,19 +242,26 @@ import WALShip
     #expect(split("SELECT 1; SELECT 2 ;;") == ["SELECT 1;", "SELECT 2 ;"])
     #expect(split("SELECT 1") == ["SELECT 1"])
     #expect(split(" ; -- x\n ; /* y; */") == [])
-    #expect(split("SELECT ';', \";\", `;`, [;] -- ;\n; x") == ["SELECT ';', \";\", `;`, [;] -- ;\n;", "x"])
+    #expect(
+      split("SELECT ';', \";\", `;`, [;] -- ;\n; x") == [
+        "SELECT ';', \";\", `;`, [;] -- ;\n;", "x",
+      ])
     #expect(split("SELECT 'it''s; fine'; 'open;") == ["SELECT 'it''s; fine';", "'open;"])
   }
 
   @Test func triggersAreOneStatement() {
-    let trigger = "CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN UPDATE t SET a = 1; DELETE FROM t; END;"
+    let trigger =
+      "CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN UPDATE t SET a = 1; DELETE FROM t; END;"
     #expect(split(trigger + "SELECT 1") == [trigger, "SELECT 1"])
     #expect(split("EXPLAIN " + trigger) == ["EXPLAIN " + trigger])
     #expect(split("CREATE TABLE trigger_x(a); SELECT 1").count == 2)
   }
 
   @Test func wordsAreFound() {
-    #expect(StatementScanner.firstWords(of: SQLText(" /* a */ BEGIN -- b\n Immediate x"), 2) == ["begin", "immediate"])
+    #expect(
+      StatementScanner.firstWords(of: SQLText(" /* a */ BEGIN -- b\n Immediate x"), 2) == [
+        "begin", "immediate",
+      ])
     #expect(StatementScanner.firstWords(of: SQLText("  ")) == [])
   }
 }

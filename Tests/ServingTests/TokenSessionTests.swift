@@ -1,5 +1,5 @@
-// A read that shows a token sees at least that state, or gets a definite error; and the token of a read covers all that
-// the read saw.
+// A read that shows a token sees at least that state, or gets a definite error; and the token of a
+// read covers all that the read saw.
 
 import NIOCore
 import Serving
@@ -96,7 +96,8 @@ import WALShip
       #expect(try ask(#""read":"bounded","max_lag_ms":600"#).scalar == .integer(1))
       #expect(node.writer.log.withLock { $0.count } == 1)
       #expect(
-        try ask(#""read":"bounded","max_lag_ms":100,"on_lag":"error""#).errorCode == "TOKEN_TIMEOUT")
+        try ask(#""read":"bounded","max_lag_ms":100,"on_lag":"error""#).errorCode == "TOKEN_TIMEOUT"
+      )
       #expect(
         try ask(#""read":"bounded","max_lag_ms":100,"on_lag":"stale""#)["stale"] == .bool(true))
       #expect(try ask(#""read":"bounded","max_lag_ms":100"#).scalar == .integer(1))

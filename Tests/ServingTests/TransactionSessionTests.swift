@@ -12,7 +12,8 @@ import WALShip
   ) async throws {
     try await withNode(role: .replica, limits: limits) { (node) async throws in
       let client = try node.client()
-      _ = try client.ask("CREATE TABLE t(id INTEGER PRIMARY KEY, n); INSERT INTO t VALUES (1, 10), (2, 20)")
+      _ = try client.ask(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, n); INSERT INTO t VALUES (1, 10), (2, 20)")
       try await body(node, client)
     }
   }
@@ -134,7 +135,8 @@ import WALShip
       _ = try client.ask("BEGIN IMMEDIATE")
       _ = try client.ask("UPDATE t SET n = 1")
       try node.writer.expireNow()
-      client.send("UPDATE t SET n = 2\nUPDATE t SET n = 3\nSELECT 1\nCOMMIT\nSELECT sum(n) FROM t\n")
+      client.send(
+        "UPDATE t SET n = 2\nUPDATE t SET n = 3\nSELECT 1\nCOMMIT\nSELECT sum(n) FROM t\n")
       #expect(try client.answer().errorCode == "TRANSACTION_TIMEOUT")
       #expect(try client.answer().errorCode == "TRANSACTION_TIMEOUT")
       #expect(try client.answer().errorCode == "TRANSACTION_TIMEOUT")
@@ -169,7 +171,8 @@ import WALShip
       while try node.writer.hasOpenTransaction { await Task.yield() }
       var reading: TestClient? = try node.client()
       _ = try reading?.ask("BEGIN")
-      reading?.send("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c) SELECT n FROM c\n")
+      reading?.send(
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c) SELECT n FROM c\n")
       _ = reading?.line()
       reading = nil
       while node.server.connectionCount > 1 { await Task.yield() }
@@ -183,7 +186,8 @@ import WALShip
       let client = try node.client()
       _ = try client.ask(
         "CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE c(p REFERENCES p(id))")
-      #expect(try client.ask("INSERT INTO c VALUES (5)").errorCode == "SQLITE_CONSTRAINT_FOREIGNKEY")
+      #expect(
+        try client.ask("INSERT INTO c VALUES (5)").errorCode == "SQLITE_CONSTRAINT_FOREIGNKEY")
       _ = try client.ask("PRAGMA foreign_keys=OFF")
       #expect(try client.ask("INSERT INTO c VALUES (5)")["changes"] == .integer(1))
       _ = try client.ask("BEGIN IMMEDIATE")

@@ -32,9 +32,9 @@ struct CodeBlanker {
   }
 
   private mutating func stepInCode(_ parentheses: Int) {
-    if follows("//") { return blankLine() }
-    if follows("/*") { return blankComment() }
     switch bytes[offset] {
+    case UInt8(ascii: "/") where follows("//"): blankLine()
+    case UInt8(ascii: "/") where follows("/*"): blankComment()
     case UInt8(ascii: "\""), UInt8(ascii: "#"):
       if !beginString() { offset += 1 }
     case UInt8(ascii: "("):
@@ -53,21 +53,22 @@ struct CodeBlanker {
   }
 
   private mutating func stepInString(_ hashes: Int, _ isMultiline: Bool) {
-    let marks = String(repeating: "#", count: hashes)
-    let end = (isMultiline ? "\"\"\"" : "\"") + marks
-    if follows(end) {
+    // Most bytes mean nothing here, and are looked at once.
+    switch bytes[offset] {
+    case UInt8(ascii: "\""):
+      let end = (isMultiline ? "\"\"\"" : "\"") + String(repeating: "#", count: hashes)
+      guard follows(end) else { return blank(1) }
       modes.removeLast()
       blank(end.utf8.count)
-    } else if follows("\\" + marks + "(") {
-      modes.append(.code(parentheses: 0))
+    case UInt8(ascii: "\\"):
+      let mark = "\\" + String(repeating: "#", count: hashes)
+      guard follows(mark) else { return blank(1) }
+      if follows(mark + "(") { modes.append(.code(parentheses: 0)) }
       blank(hashes + 2)
-    } else if follows("\\" + marks) {
-      blank(hashes + 2)
-    } else if bytes[offset] == UInt8(ascii: "\n"), !isMultiline {
+    case UInt8(ascii: "\n") where !isMultiline:
       // No string goes over a line end: this was none.
       modes.removeLast()
-    } else {
-      blank(1)
+    default: blank(1)
     }
   }
 

@@ -46,4 +46,16 @@ import Testing
       }
     }
   }
+
+  /// Sources point at documents of this repository, where the reader can follow.
+  @Test func documentsThatSourcesNameExist() {
+    for file in Repository.sources + Repository.tests where file.mentions("docs/") {
+      for (index, line) in file.lines.enumerated() where line.contains("docs/") {
+        for match in line.matches(of: /\bdocs\/[\w-]+\.md/) {
+          guard !Repository.exists(String(match.0)) else { continue }
+          Issue.record("\(file.path):\(index + 1): \(match.0) does not exist")
+        }
+      }
+    }
+  }
 }

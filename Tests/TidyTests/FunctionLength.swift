@@ -20,6 +20,7 @@ struct FunctionSpan {
   }
 
   private static func declaredName(in line: Substring) -> String? {
+    guard ["func ", "init", "deinit"].contains(where: line.contains) else { return nil }
     if let match = line.firstMatch(of: /\bfunc\s+([^\s(<]+)/) { return String(match.1) }
     if line.contains(/(^|\s)init[?!]?\s*[(<]/) { return "init" }
     return line.contains(/^\s*deinit\b/) ? "deinit" : nil
@@ -31,12 +32,12 @@ struct FunctionSpan {
     var braces = 0
     for (index, line) in zip(code.indices, code) {
       if braces == 0, parentheses == 0, index > code.startIndex, startsAnother(line) { return nil }
-      for character in line {
-        switch character {
-        case "(", "[": parentheses += 1
-        case ")", "]": parentheses -= 1
-        case "{": braces += 1
-        case "}":
+      for byte in line.utf8 {
+        switch byte {
+        case UInt8(ascii: "("), UInt8(ascii: "["): parentheses += 1
+        case UInt8(ascii: ")"), UInt8(ascii: "]"): parentheses -= 1
+        case UInt8(ascii: "{"): braces += 1
+        case UInt8(ascii: "}"):
           braces -= 1
           if braces < 0 { return nil }
           if braces == 0, parentheses == 0 { return index }

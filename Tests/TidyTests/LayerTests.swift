@@ -67,7 +67,10 @@ import Testing
       /(^|[^.\w]|\bGlibc\.)(pread|preadv|pwrite|pwritev|fsync|fdatasync|msync|ftruncate|rename)\(/
     let mayProbe = ["Sources/Store/", "Sources/edge-sql/Doctor/", "Sources/EdgeTesting/"]
     for file in Repository.sources where !mayProbe.contains(where: file.path.hasPrefix) {
-      report(file.findings(in: pattern, "disk calls belong to Store"))
+      report(
+        file.findings(
+          of: "pread", "pwrite", "sync(", "truncate(", "rename(", in: pattern,
+          "disk calls belong to Store"))
     }
   }
 
@@ -79,7 +82,8 @@ import Testing
       import\s+(?:(?:struct|class|enum|protocol|func|var|let|typealias)\s+)?(\w+)
       /#
     return file.code.enumerated().compactMap { index, line in
-      line.firstMatch(of: pattern).map { (index + 1, String($0.1)) }
+      guard line.utf8.count < 120, line.contains("import ") else { return nil }
+      return line.firstMatch(of: pattern).map { (index + 1, String($0.1)) }
     }
   }
 }

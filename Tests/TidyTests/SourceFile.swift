@@ -11,12 +11,24 @@ struct SourceFile {
   /// As many lines as `lines`; empty for files that are not Swift.
   let code: [Substring]
 
+  /// All of `lines`, for a quick look whether a word is there at all.
+  private let characters: [CChar]
+
   init(path: String, text: String) {
     self.path = path
-    lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-    code =
-      path.hasSuffix(".swift")
-      ? CodeBlanker.blanked(text).split(separator: "\n", omittingEmptySubsequences: false) : []
+    lines = Self.split(text)
+    code = path.hasSuffix(".swift") ? Self.split(CodeBlanker.blanked(text)) : []
+    characters = text.utf8CString.map(\.self)
+  }
+
+  private static func split(_ text: String) -> [Substring] {
+    text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+      .map { Substring($0) }
+  }
+
+  /// Whether `word` is anywhere in the file. Patterns are slow; most files need not be searched with them.
+  func mentions(_ word: String) -> Bool {
+    strstr(characters, word) != nil
   }
 
   /// `Store` of `Sources/Store/…`.
@@ -28,9 +40,12 @@ struct SourceFile {
   /// Lines without the empty one behind a last line end.
   var lineCount: Int { lines.last == "" ? lines.count - 1 : lines.count }
 
-  /// The lines of code that match, as findings.
-  func findings(in pattern: some RegexComponent, _ message: String) -> [Finding] {
-    code.enumerated().compactMap { index, line in
+  /// The lines of code that match, as findings; only files that mention one of `words` are searched.
+  func findings(
+    of words: String..., in pattern: some RegexComponent, _ message: String
+  ) -> [Finding] {
+    guard words.contains(where: mentions) else { return [] }
+    return code.enumerated().compactMap { index, line in
       line.contains(pattern) ? Finding(path: path, line: index + 1, message: message) : nil
     }
   }
@@ -54,7 +69,7 @@ enum Repository {
   static let tests = swiftFiles(below: "Tests")
   static let documents =
     files(below: "docs", suffixes: [".md"])
-    + ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].compactMap(file)
+    + ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Benchmarks/README.md"].compactMap(file)
   static let scripts =
     files(below: "Scripts", suffixes: [".sh"])
     + ["Makefile", ".ci/run", "Package.swift"].compactMap(file)

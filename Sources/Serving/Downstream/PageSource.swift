@@ -5,7 +5,7 @@ import Store
 import WALShip
 
 /// Reads and encodes pages of a database. All of it runs on one thread, `thread`.
-public final class PageSource: @unchecked Sendable {  // `reader` and `encoder` are used on `thread` alone
+public final class PageSource: @unchecked Sendable {  // confined to `thread`
   private let thread = DatabaseThread()
   private let path: String
   private let map: PageMapFile
@@ -56,7 +56,8 @@ public final class PageSource: @unchecked Sendable {  // `reader` and `encoder` 
     var total = 0
     var cursor: UInt32? = 0
     while let after = cursor {
-      let found = select(selection, after: after, through: pageCount, limit: .max, follower: follower)
+      let found = select(
+        selection, after: after, through: pageCount, limit: .max, follower: follower)
       total += found.pages.count
       cursor = found.cursor
     }

@@ -40,7 +40,9 @@ public struct ShipSource: Sendable {
 
 /// How links between nodes are watched.
 public enum ShipTiming {
-  public static let heartbeatSeconds = 5
+  /// Down the chain: what a replica says of its contact with the primary is as old at most.
+  public static let heartbeatSecondsDown = 1
+  public static let heartbeatSecondsUp = 5
   /// A link on which nothing was heard for so long is dead.
   public static let silenceSecondsMax = 12
   public static let handshakeSecondsMax = 10
@@ -60,7 +62,7 @@ public struct FollowerStatus: Equatable, Sendable {
 }
 
 /// Serves followers.
-public final class ShipServer: @unchecked Sendable {  // `sessions` is used on `loop` alone, the rest is constant or locked
+public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   let source: ShipSource
   let secret: ShipSecret?
   let logger: Logger

@@ -14,7 +14,9 @@ struct EngineReader {
 
   mutating func count(atLeast bytes: Int = 1) throws(ShipProtocolError) -> Int {
     let count = try reader.varint()
-    guard count <= UInt64(reader.remaining / bytes) else { throw .malformed("a count is too large") }
+    guard count <= UInt64(reader.remaining / bytes) else {
+      throw .malformed("a count is too large")
+    }
     return Int(count)
   }
 
@@ -198,7 +200,9 @@ extension EngineResponse {
         database: database, epoch: epoch, txid: txid,
         checksum: DatabaseChecksum(try reader.reader.fixed64()))
     }
-    transaction = try reader.optional { reader throws(ShipProtocolError) in try reader.reader.varint() }
+    transaction = try reader.optional { reader throws(ShipProtocolError) in
+      try reader.reader.varint()
+    }
     guard reader.reader.isAtEnd else { throw .malformed("an answer is too long") }
   }
 }

@@ -1,5 +1,6 @@
-// What the rows of a result add up to. A transaction that began with reads at a replica is taken over by the primary only
-// if the same reads give the same there, so both sides must count in the same way, whatever the rows come from.
+// What the rows of a result add up to. A transaction that began with reads at a replica is taken
+// over by the primary only if the same reads give the same there, so both sides must count in the
+// same way, whatever the rows come from.
 
 import NIOCore
 import Store
@@ -7,7 +8,8 @@ import WALShip
 
 /// A hash of the values of a result, in their order.
 ///
-/// Each row is encoded as between nodes, after its number of columns, and hashed with the hash so far as the seed.
+/// Each row is encoded as between nodes, after its number of columns, and hashed with the hash so
+/// far as the seed.
 public struct ResultHasher: Sendable {
   /// The hash of all rows so far.
   public private(set) var value: UInt64 = 0

@@ -77,7 +77,8 @@ public final class StatementExecutor {
         let row = statement.row
         bytesMax -= row.reduce(16) { $0 + $1.approximateBytes }
         guard bytesMax > 0 else {
-          throw RequestError(.responseTooLarge, "the result has more bytes than a response may have")
+          throw RequestError(
+            .responseTooLarge, "the result has more bytes than a response may have")
         }
         result.rows.append(row)
       }

@@ -31,7 +31,8 @@ extension LineSession {
     case ("schema", 0):
       return StatementRequest(
         sql: SQLText(
-          "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND \(own) ORDER BY tbl_name, rowid"))
+          "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND \(own) ORDER BY tbl_name, rowid")
+      )
     case ("schema", 1):
       return StatementRequest(
         sql: SQLText(

@@ -1,5 +1,5 @@
-// What has arrived on a connection and is not yet being worked on. Lines are cut and understood only when it is their
-// turn, so that a long pipeline costs its bytes and nothing else.
+// What has arrived on a connection and is not yet being worked on. Lines are cut and understood
+// only when it is their turn, so that a long pipeline costs its bytes and nothing else.
 
 import DequeModule
 import NIOCore

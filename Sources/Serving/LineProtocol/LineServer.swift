@@ -62,7 +62,8 @@ public final class LineServer: Sendable {
     return address
   }
 
-  /// Accepts nobody any more, lets the connections answer what they work on, and closes them and the node's readers.
+  /// Accepts nobody any more, lets the connections answer what they work on, and closes them and
+  /// the node's readers.
   public func stop() async {
     let channel = channel.withLock { channel in
       defer { channel = nil }
@@ -79,7 +80,8 @@ public final class LineServer: Sendable {
   }
 }
 
-/// Sees why connections cannot be accepted. A lack of file descriptors passes, so the server goes on.
+/// Sees why connections cannot be accepted. A lack of file descriptors passes, so the server goes
+/// on.
 private final class AcceptFailures: ChannelInboundHandler {
   typealias InboundIn = Channel
   private let logger: Logger

@@ -1,8 +1,10 @@
-// One client of the line protocol: its input, its output, and whose turn it is. What requests do is in the extensions:
-// LineSessionRequests (what a line asks for), …Reads, …Writes, …Transactions, …Answers, and LineCommands.
+// One client of the line protocol: its input, its output, and whose turn it is. What requests do is
+// in the extensions: LineSessionRequests (what a line asks for), …Reads, …Writes, …Transactions,
+// …Answers, and LineCommands.
 //
-// Requests run one after the other. Cheap reads run in place; everything else leaves the session busy until it is
-// answered. The one exception are writes outside of transactions: they go to the primary without waiting for each other.
+// Requests run one after the other. Cheap reads run in place; everything else leaves the session
+// busy until it is answered. The one exception are writes outside of transactions: they go to the
+// primary without waiting for each other.
 // Source: docs/PROTOCOL.md, the line protocol
 
 import DequeModule
@@ -20,17 +22,16 @@ final class LineSession: ChannelDuplexHandler {
   let node: NodeContext
   let loop: any EventLoop
   private let connections: LineConnections
-  private var context: ChannelHandlerContext?
+  var context: ChannelHandlerContext?
 
   // MARK: Input
 
   var input: LineInput
   /// The next request, which waits until all writes before it are answered.
   private var waiting: LineInput.Item?
-  private var isInputClosed = false
-  private var wantsRead = false
-  private var partialLine: (number: UInt64, since: UInt64)?
-  private var hasPartialAlarm = false
+  var isInputClosed = false
+  var wantsRead = false
+  private let deadline: LineDeadline
 
   // MARK: Work
 
@@ -39,11 +40,11 @@ final class LineSession: ChannelDuplexHandler {
   /// Ends that work when the client is gone.
   private var onGone: (() -> Void)?
   /// What goes on when the client has read what it was sent.
-  private var onRoom: (() -> Void)?
+  var onRoom: (() -> Void)?
   private var isWorking = false
   private var isTurnScheduled = false
-  private var isDraining = false
-  private var isClosing = false
+  var isDraining = false
+  var isClosing = false
 
   // MARK: Output
 
@@ -71,6 +72,7 @@ final class LineSession: ChannelDuplexHandler {
     self.loop = loop
     self.connections = connections
     input = LineInput(lineBytesMax: node.limits.lineBytesMax)
+    deadline = LineDeadline(loop: loop, milliseconds: node.limits.lineMilliseconds)
   }
 
   /// False as soon as nothing more can be answered.
@@ -164,13 +166,14 @@ final class LineSession: ChannelDuplexHandler {
     return !isBlocked
   }
 
-  private var hasRoom: Bool { context?.channel.isWritable ?? false }
+  var hasRoom: Bool { context?.channel.isWritable ?? false }
 
   private func gone() {
     guard context != nil else { return }
     context = nil
     connections.remove(self)
     unreadAlarm?.cancel()
+    deadline.cancel()
     input.removeAll()
     waiting = nil
     onRoom = nil
@@ -244,46 +247,23 @@ final class LineSession: ChannelDuplexHandler {
     }
   }
 
-  private func afterWork() {
+  func afterWork() {
     guard isOpen, !isClosing else { return }
     let isIdle = !isBusy && writes.isEmpty && waiting == nil
     if isIdle, isInputClosed, input.isAtEnd { return close() }
-    if isIdle, isDraining, !input.hasMore, case .none = transaction { return close() }
-    watchPartialLine(isIdle: isIdle)
+    if isIdle, isDraining, case .none = transaction { return close() }
+    deadline.note(line: isIdle && input.hasMore ? input.lineCount : nil) { [weak self] in
+      self?.lineIsLate()
+    }
     guard wantsRead, mayRead else { return }
     wantsRead = false
     context?.read()
   }
 
-  /// A line that has begun must end in time, so that nobody holds a connection with half a request.
-  private func watchPartialLine(isIdle: Bool) {
-    guard isIdle, input.hasMore else {
-      partialLine = nil
-      return
-    }
-    guard partialLine?.number != input.lineCount else { return }
-    partialLine = (input.lineCount, monotonicNanoseconds())
-    guard !hasPartialAlarm else { return }
-    hasPartialAlarm = true
-    checkPartialLine(after: Int64(node.limits.lineMilliseconds))
-  }
-
-  private func checkPartialLine(after milliseconds: Int64) {
-    let bound = NIOLoopBound(self, eventLoop: loop)
-    loop.scheduleTask(in: .milliseconds(milliseconds)) {
-      let session = bound.value
-      guard session.isOpen, let partial = session.partialLine else {
-        session.hasPartialAlarm = false
-        return
-      }
-      let age = Int64((monotonicNanoseconds() &- partial.since) / 1_000_000)
-      let left = Int64(session.node.limits.lineMilliseconds) - age
-      guard left <= 0 else { return session.checkPartialLine(after: left) }
-      session.answer(
-        AnswerHead(id: nil, started: partial.since),
-        error: RequestError(.badRequest, "the line did not end in time"))
-      session.close()
-    }
+  private func lineIsLate() {
+    let late = RequestError(.badRequest, "the line did not end in time")
+    answer(AnswerHead(id: nil, started: monotonicNanoseconds()), error: late)
+    close()
   }
 
   /// The session waits for something that happens elsewhere.
@@ -302,56 +282,5 @@ final class LineSession: ChannelDuplexHandler {
     step()
     if !isWorking { endBatch() }
     work()
-  }
-
-  // MARK: Output
-
-  /// Sends what has been written.
-  func flush() {
-    guard let context, !isLineOpen, writer.count > 0 else { return }
-    let bytes = writer.take()
-    if bytes.readableBytes > Self.writerBytesKept {
-      writer = ResponseWriter(integers: writer.integers)
-    }
-    context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
-  }
-
-  /// A larger writer is not kept: there are as many as connections.
-  private static let writerBytesKept = 32 << 10
-
-  /// Calls `body` when the client has read enough for more to be sent; at once if it has.
-  func whenRoom(_ body: @escaping () -> Void) {
-    if hasRoom { body() } else { onRoom = body }
-  }
-
-  /// Answers what is being worked on, then closes. Idle connections are closed at once.
-  func drain() {
-    isDraining = true
-    if !isBusy { work() }
-    if isOpen, !isClosing { afterWork() }
-  }
-
-  /// Closes without waiting for anything.
-  func abort() { context?.close(promise: nil) }
-
-  /// Closes after everything that was written has been sent.
-  ///
-  /// What the client still sends is read and forgotten for a moment: a socket that is closed with unread input loses
-  /// its last answers.
-  func close() {
-    guard let context, !isClosing else { return }
-    isLineOpen = false
-    flush()
-    isClosing = true
-    input.removeAll()
-    let channel = context.channel
-    let isInputClosed = isInputClosed
-    let loop = loop
-    context.writeAndFlush(wrapOutboundOut(ByteBuffer())).whenComplete { _ in
-      guard !isInputClosed else { return channel.close(promise: nil) }
-      channel.close(mode: .output, promise: nil)
-      loop.scheduleTask(in: .seconds(1)) { channel.close(promise: nil) }
-    }
-    if wantsRead { context.read() }
   }
 }

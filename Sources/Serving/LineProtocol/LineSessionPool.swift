@@ -1,4 +1,5 @@
-// Reads that an event loop must not wait for: on a thread of the pool, streamed while the client takes the rows.
+// Reads that an event loop must not wait for: on a thread of the pool, streamed while the client
+// takes the rows.
 
 import NIOCore
 import Store
@@ -132,7 +133,8 @@ extension LineSession {
       return answer(job.head, error: error)
     }
     if let failure = found.failure {
-      return answer(job.head, error: failure.error, statement: job.isBatch ? failure.statement : nil)
+      return answer(
+        job.head, error: failure.error, statement: job.isBatch ? failure.statement : nil)
     }
     guard let place = found.place else { return answer(job.head, error: Self.unnumbered) }
     awaitPosition(at: place) { position in

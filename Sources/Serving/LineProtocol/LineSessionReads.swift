@@ -1,4 +1,5 @@
-// Reads: admitted by their tokens, run in place if they are cheap, else on the pool, or sent to the primary.
+// Reads: admitted by their tokens, run in place if they are cheap, else on the pool, or sent to the
+// primary.
 
 import NIOCore
 import Store
@@ -52,7 +53,8 @@ extension LineSession {
     }
   }
 
-  /// Whether a read can be answered from the snapshot of the open batch. What the batch itself has seen needs no check.
+  /// Whether a read can be answered from the snapshot of the open batch. What the batch itself has
+  /// seen needs no check.
   private func continuesBatch(_ options: RequestOptions) -> Bool {
     guard let floor = reader?.batchFloor else { return false }
     guard options.read == .local else { return false }
@@ -104,12 +106,16 @@ extension LineSession {
       job.isStale = true
       readHere(job)
     case .forward: readAtPrimary(job)
-    case .failed(let error):
-      // What the connection saw is lost. It has been told now, and goes on with what there is.
-      if error.code == ErrorCode.tokenEpoch.rawValue { seen = nil }
-      answer(job.head, error: error)
+    case .failed(let error): refuse(job.head, error)
     case .wait, .askPrimary: preconditionFailure("the admission was not final")
     }
+  }
+
+  /// Answers what was not admitted.
+  func refuse(_ head: AnswerHead, _ error: RequestError) {
+    // What the connection saw is lost. It has been told now, and goes on with what there is.
+    if error.code == ErrorCode.tokenEpoch.rawValue { seen = nil }
+    answer(head, error: error)
   }
 
   private func readAtPrimary(_ job: ReadJob) {
@@ -156,7 +162,8 @@ extension LineSession {
     }
   }
 
-  /// It could be compiled only now that the node has reached the token, and turns out to be no read.
+  /// It could be compiled only now that the node has reached the token, and turns out to be no
+  /// read.
   private func startLateWrite(_ job: ReadJob, _ statement: StatementRequest) {
     endBatch()
     _ = startWrite(job.head, job.options, [statement], isBatch: false)

@@ -1,4 +1,5 @@
-// What a line asks for: which kind of work it is, and whether it may be done in the present state of the session.
+// What a line asks for: which kind of work it is, and whether it may be done in the present state
+// of the session.
 
 import NIOCore
 import Store
@@ -166,7 +167,8 @@ extension LineSession {
       if let kind, kind.controlsTransaction {
         return .failed(
           RequestError(
-            .notAllowed, "a batch is already one transaction: BEGIN, COMMIT, ROLLBACK and "
+            .notAllowed,
+            "a batch is already one transaction: BEGIN, COMMIT, ROLLBACK and "
               + "SAVEPOINT cannot be in it"),
           statement: index)
       }
@@ -193,7 +195,8 @@ extension LineSession {
     ask(EngineRequest(work), then: then)
   }
 
-  /// Hands a request to the primary; `then` is called on the loop, also when the client is gone by then.
+  /// Hands a request to the primary; `then` is called on the loop, also when the client is gone by
+  /// then.
   func ask(_ request: EngineRequest, then: @escaping (EngineResponse) -> Void) {
     let bound = NIOLoopBound(then, eventLoop: loop)
     node.primary.submit(request, on: loop) { response in bound.value(response) }

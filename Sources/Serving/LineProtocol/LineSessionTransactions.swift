@@ -1,5 +1,6 @@
-// Interactive transactions: BEGIN takes a snapshot here; the first write takes the transaction to the primary, which
-// checks that what was read so far is still so. From then on every statement goes there.
+// Interactive transactions: BEGIN takes a snapshot here; the first write takes the transaction to
+// the primary, which checks that what was read so far is still so. From then on every statement
+// goes there.
 
 import NIOCore
 import Store
@@ -105,7 +106,7 @@ extension LineSession {
     admitted(node.gate.admit(options, session: seen), options) { admission in
       switch admission {
       case .here, .hereStale: self.openSnapshot(head)
-      case .failed(let error): self.answer(head, error: error)
+      case .failed(let error): self.refuse(head, error)
       case .forward, .wait, .askPrimary:
         self.answer(
           head,

@@ -1,11 +1,13 @@
-// The writing half of interactive transactions: opened at the primary, continued there, ended there.
+// The writing half of interactive transactions: opened at the primary, continued there, ended
+// there.
 
 import NIOCore
 import Store
 import WALShip
 
 extension LineSession {
-  /// Runs statements in the open transaction; the first write of one that only read takes it to the primary.
+  /// Runs statements in the open transaction; the first write of one that only read takes it to the
+  /// primary.
   func writeInTransaction(
     _ head: AnswerHead, _ options: RequestOptions, _ statements: [StatementRequest], isBatch: Bool
   ) {

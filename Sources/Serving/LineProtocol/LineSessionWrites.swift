@@ -1,5 +1,5 @@
-// Writes outside of transactions. They are given to the primary as they arrive, so that a pipeline of writes shares the
-// group commit, and answered in the order of their lines.
+// Writes outside of transactions. They are given to the primary as they arrive, so that a pipeline
+// of writes shares the group commit, and answered in the order of their lines.
 
 import NIOCore
 import Store
@@ -40,7 +40,8 @@ extension LineSession {
     return true
   }
 
-  /// A write needs no token, but one of a lost history shows that the client builds on what no longer is.
+  /// A write needs no token, but one of a lost history shows that the client builds on what no
+  /// longer is.
   private func refusal(ofWrite options: RequestOptions) -> RequestError? {
     if let name = options.database, name != node.databaseName { return unknownDatabase(name) }
     guard let token = options.token, case .failed(let error) = node.gate.admit([token]) else {

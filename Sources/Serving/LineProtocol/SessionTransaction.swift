@@ -1,5 +1,5 @@
-// Where the interactive transaction of a session is: on a reader of this node while it only reads, at the primary from
-// its first write on.
+// Where the interactive transaction of a session is: on a reader of this node while it only reads,
+// at the primary from its first write on.
 
 import NIOCore
 import Store
@@ -11,8 +11,9 @@ enum SessionTransaction {
   /// A snapshot of this node.
   case reading(LocalTransaction)
   case writing(WriteTransaction)
-  /// It was rolled back, but not because the client said so. Everything fails until the client says COMMIT or ROLLBACK:
-  /// what it has sent already must not run outside of the transaction it was meant for.
+  /// It was rolled back, but not because the client said so. Everything fails until the client says
+  /// COMMIT or ROLLBACK: what it has sent already must not run outside of the transaction it was
+  /// meant for.
   case failed(RequestError)
 }
 
@@ -46,15 +47,16 @@ struct WriteTransaction {
   }
 }
 
-/// A transaction that reads a snapshot of this node, and the record of its reads. It is used on one loop alone.
+/// A transaction that reads a snapshot of this node, and the record of its reads. It is used on one
+/// loop alone.
 final class LocalTransaction {
   let reader: PooledReader
   /// Where the snapshot is in the WAL.
   let place: LogPlace
   /// What tokens of the snapshot say: its position, or a later one.
   private(set) var position = Position.none
-  /// The snapshot's transaction; zero, which no read was made at, when that is not known for certain. The primary does
-  /// not check the reads of a transaction that saw its present state.
+  /// The snapshot's transaction; zero, which no read was made at, when that is not known for
+  /// certain. The primary does not check the reads of a transaction that saw its present state.
   private var txid = TXID.zero
   /// The stream that is under way.
   var stream: RowStream?

@@ -1,5 +1,6 @@
-// Reads in place, on the event loop that the request arrived on: a hop to another thread costs as much as ten to a
-// hundred point selects. What turns out to be too slow or too large for that is handed to `ReadPool`.
+// Reads in place, on the event loop that the request arrived on: a hop to another thread costs as
+// much as ten to a hundred point selects. What turns out to be too slow or too large for that is
+// handed to `ReadPool`.
 
 import NIOCore
 import Store
@@ -39,7 +40,8 @@ public final class LoopReader {
 
   public var isInBatch: Bool { batchFloor != nil }
 
-  /// Begins a transaction around several reads. It must be ended before the loop goes on to something else.
+  /// Begins a transaction around several reads. It must be ended before the loop goes on to
+  /// something else.
   public func beginBatch() throws(RequestError) {
     guard batchFloor == nil else { return }
     let floor = tracker.position

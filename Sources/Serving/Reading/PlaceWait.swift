@@ -1,4 +1,5 @@
-// Waits until the node can say which position a place in the WAL is: a read saw a commit that capture has yet to number.
+// Waits until the node can say which position a place in the WAL is: a read saw a commit that
+// capture has yet to number.
 
 import NIOCore
 import Store

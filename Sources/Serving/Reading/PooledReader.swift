@@ -10,7 +10,8 @@ public final class PooledReader: Sendable {
   private let thread = DatabaseThread()
   private let slot: ConnectionSlot
   private let interrupter = Mutex<Interrupter?>(nil)
-  /// What a job may take beyond its time before it is interrupted from outside: single instructions can be long.
+  /// What a job may take beyond its time before it is interrupted from outside: single instructions
+  /// can be long.
   private static let graceMilliseconds = 20
 
   init(source: ReadSource) { slot = ConnectionSlot(source: source) }

@@ -1,4 +1,5 @@
-// A connection that reads for clients, with its statements. The loops and the threads of the pool each have their own.
+// A connection that reads for clients, with its statements. The loops and the threads of the pool
+// each have their own.
 
 import Store
 import WALShip
@@ -24,7 +25,8 @@ public struct ReadSource: Sendable {
 public enum SnapshotMark: Equatable, Sendable {
   /// A token of it covers everything that was seen.
   case token(Token)
-  /// Somebody's commit was seen that has no number yet: wait until the tracker has reached this place.
+  /// Somebody's commit was seen that has no number yet: wait until the tracker has reached this
+  /// place.
   case ahead(LogPlace)
 }
 
@@ -143,7 +145,8 @@ public final class ReadConnection {
   /// - Parameters:
   ///   - bytesMax: what `sink` may hold after it.
   ///   - onSnapshot: called once the statement has its snapshot.
-  /// - Returns: false when the result has more rows or bytes than that; what is in `sink` is of no use then.
+  /// - Returns: false when the result has more rows or bytes than that; what is in `sink` is of no
+  ///   use then.
   func run<Sink: ResultSink & ~Copyable>(
     _ cached: CachedStatement, _ arguments: Arguments, into sink: inout Sink, rowsMax: Int,
     bytesMax: Int, onSnapshot: () throws(RequestError) -> Void

@@ -1,4 +1,5 @@
-// Where the rows of a read go: straight into the bytes of an answer, whatever protocol it is in, or into memory.
+// Where the rows of a read go: straight into the bytes of an answer, whatever protocol it is in, or
+// into memory.
 
 import NIOCore
 import Store

@@ -31,7 +31,8 @@ public final class RowStream: @unchecked Sendable {  // all variables belong to 
   /// What is left of the statement's time; waiting for the client does not count.
   private var millisecondsLeft: Int
 
-  /// - Parameter isHashed: whether the rows are added up, for a transaction that may become a writing one.
+  /// - Parameter isHashed: whether the rows are added up, for a transaction that may become a
+  ///   writing one.
   public init(
     reader: PooledReader, request: StatementRequest, integers: IntegerStyle, milliseconds: Int,
     limits: ServingLimits, isHashed: Bool = false
@@ -46,7 +47,8 @@ public final class RowStream: @unchecked Sendable {  // all variables belong to 
 
   /// Makes the next chunk. `completion` is called on `loop`; after an error the stream has ended.
   public func next(
-    on loop: any EventLoop, completion: @escaping @Sendable (Result<ResultChunk, RequestError>) -> Void
+    on loop: any EventLoop,
+    completion: @escaping @Sendable (Result<ResultChunk, RequestError>) -> Void
   ) {
     reader.perform(
       on: loop, milliseconds: millisecondsLeft,

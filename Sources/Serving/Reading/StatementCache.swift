@@ -1,5 +1,5 @@
-// The compiled statements of one reading connection. Compiling costs more than running most statements, so they are
-// found by the bytes of their text.
+// The compiled statements of one reading connection. Compiling costs more than running most
+// statements, so they are found by the bytes of their text.
 
 import NIOCore
 import Store
@@ -35,14 +35,16 @@ public final class CachedStatement {
     }
   }
 
-  /// Statements with single instructions that no budget can stop: their first run is not on an event loop.
+  /// Statements with single instructions that no budget can stop: their first run is not on an
+  /// event loop.
   private static func mayBlock(_ facts: StatementFacts) -> Bool {
     if facts.countsRows { return true }
     guard let pragma = facts.pragma else { return false }
     return ["integrity_check", "quick_check", "foreign_key_check"].contains(pragma)
   }
 
-  /// Brings the columns up to date; to be called after the first step, which may have compiled the statement anew.
+  /// Brings the columns up to date; to be called after the first step, which may have compiled the
+  /// statement anew.
   func refreshColumns() {
     guard let statement else { return }
     let now = statement.recompilations
@@ -87,7 +89,8 @@ public final class StatementCache {
 
   /// Gives the statement of a text; a second one while the first is in use.
   ///
-  /// - Throws: what the compiler says, or `PROTOCOL` when the text does not hold exactly one statement.
+  /// - Throws: what the compiler says, or `PROTOCOL` when the text does not hold exactly one
+  ///   statement.
   public func statement(_ sql: SQLText) throws(RequestError) -> CachedStatement {
     uses += 1
     if let known = entries[sql] {

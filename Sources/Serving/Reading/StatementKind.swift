@@ -1,5 +1,6 @@
-// What has to be done with a statement: run it here, give it to the primary, or change the session. SQLite's compiler
-// decides, by what its authorizer was asked and by whether the program writes; the text is not searched.
+// What has to be done with a statement: run it here, give it to the primary, or change the session.
+// SQLite's compiler decides, by what its authorizer was asked and by whether the program writes;
+// the text is not searched.
 
 import Store
 
@@ -50,8 +51,8 @@ public enum StatementKind: Equatable, Sendable {
     }
   }
 
-  /// BEGIN IMMEDIATE opens a write transaction, but not in the program of a connection that may not write. There the
-  /// second word tells: the grammar has one place for it.
+  /// BEGIN IMMEDIATE opens a write transaction, but not in the program of a connection that may not
+  /// write. There the second word tells: the grammar has one place for it.
   private static func beginsImmediately(_ statement: Statement, _ sql: SQLText) -> Bool {
     guard statement.isReadOnly else { return true }
     let words = StatementScanner.firstWords(of: sql, 2)
@@ -64,7 +65,8 @@ public enum StatementKind: Equatable, Sendable {
     switch (name, argument) {
     case ("foreign_keys", let argument?): return .setForeignKeys(isTrue(argument))
     case ("foreign_keys", nil): return .foreignKeys
-    // It asks for the mode only: a value is refused. SQLite calls the program a writing one nevertheless.
+    // It asks for the mode only: a value is refused. SQLite calls the program a writing one
+    // nevertheless.
     case ("journal_mode", _): return .read
     // They act on the transaction that runs next, or on the statistics.
     case ("defer_foreign_keys", _?), ("optimize", _): return .write
@@ -80,8 +82,8 @@ public enum StatementKind: Equatable, Sendable {
     return ["on", "yes", "true"].contains(argument.lowercased())
   }
 
-  /// Statements of these words may be right even if they cannot be compiled here: a table may not be here yet, or the
-  /// statement before makes it. The primary judges them.
+  /// Statements of these words may be right even if they cannot be compiled here: a table may not
+  /// be here yet, or the statement before makes it. The primary judges them.
   private static let wordsOfWrites: Set<String> = [
     "alter", "analyze", "create", "delete", "drop", "insert", "reindex", "replace", "update",
     "vacuum",
@@ -90,15 +92,15 @@ public enum StatementKind: Equatable, Sendable {
     "begin", "commit", "end", "release", "rollback", "savepoint",
   ]
 
-  /// What a statement must be taken for that cannot be compiled here; nil when no node could compile it, or when it is
-  /// a read, which waits for its token and is tried again.
+  /// What a statement must be taken for that cannot be compiled here; nil when no node could
+  /// compile it, or when it is a read, which waits for its token and is tried again.
   public static func ofUncompiled(_ sql: SQLText) -> StatementKind? {
     guard let word = StatementScanner.firstWords(of: sql).first else { return nil }
     return wordsOfWrites.contains(word) ? .write : nil
   }
 
-  /// The same for a statement of a long batch, of which not all are compiled here: nil when the first word does not tell
-  /// that it reads.
+  /// The same for a statement of a long batch, of which not all are compiled here: nil when the
+  /// first word does not tell that it reads.
   static func byFirstWord(_ sql: SQLText) -> StatementKind? {
     guard let word = StatementScanner.firstWords(of: sql).first else { return .read }
     if wordsOfControl.contains(word) { return .commit }

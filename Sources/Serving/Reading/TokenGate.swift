@@ -1,5 +1,6 @@
-// Decides whether this node is new enough for a read: by the tokens that the client shows, or by the age of what the
-// node knows. A read that must wait holds no reader. The model is in docs/GUARANTEES.md, P5.
+// Decides whether this node is new enough for a read: by the tokens that the client shows, or by
+// the age of what the node knows. A read that must wait holds no reader. The model is in
+// docs/GUARANTEES.md, P5.
 
 import NIOCore
 import Store
@@ -100,8 +101,8 @@ public struct TokenGate: Sendable {
 
   /// Waits until this node has reached `tokens`, for a limited time.
   ///
-  /// - Parameter completion: called once, on `loop` and not before this returns, with something else than `wait`; not
-  ///   after the waiting was cancelled.
+  /// - Parameter completion: called once, on `loop` and not before this returns, with something
+  ///   else than `wait`; not after the waiting was cancelled.
   /// - Returns: cancels the waiting; to be called on `loop`.
   public func wait(
     for tokens: [Token], options: RequestOptions, on loop: any EventLoop,
@@ -170,8 +171,8 @@ private final class TokenWait {
     }
   }
 
-  /// The transaction to wait for. That of an epoch still to come has no place in the present numbering: then only the
-  /// change of the epoch wakes.
+  /// The transaction to wait for. That of an epoch still to come has no place in the present
+  /// numbering: then only the change of the epoch wakes.
   private var target: TXID {
     let epoch = tracker.position.epoch
     if tokens.contains(where: { $0.epoch > epoch }) { return TXID(.max) }

@@ -2,6 +2,7 @@
 // Every call names its operation, so that errors say what failed and tests can make it fail.
 
 import Glibc
+import Synchronization
 
 /// What the engine was doing with a file.
 public enum DiskOperation: String, Sendable, CaseIterable {
@@ -24,12 +25,21 @@ public struct DiskError: Error, Equatable, Sendable, CustomStringConvertible {
 
 /// Lets tests fail chosen disk operations of this process.
 public enum DiskFaults {
-  /// Called before each operation; a non-zero result is taken as its `errno`. Set once, before nodes start.
-  nonisolated(unsafe) public static var inject: (@Sendable (DiskOperation) -> Int32)?  // test hook, set before any thread starts
+  /// Is asked before each operation on a path; a number other than zero is taken as its `errno`.
+  public typealias Injection = @Sendable (DiskOperation, String) -> Int32
+
+  private static let hook = Mutex<Injection?>(nil)
+  private static let isArmed = Atomic<Bool>(false)
+
+  /// From now on, asks `injection`; nil ends it. Tests that run side by side tell themselves apart by their paths.
+  public static func install(_ injection: Injection?) {
+    hook.withLock { $0 = injection }
+    isArmed.store(injection != nil, ordering: .releasing)
+  }
 
   static func check(_ operation: DiskOperation, _ path: String) throws(DiskError) {
-    guard let inject else { return }
-    let number = inject(operation)
+    guard isArmed.load(ordering: .acquiring), let inject = hook.withLock({ $0 }) else { return }
+    let number = inject(operation, path)
     if number != 0 { throw DiskError(operation: operation, errorNumber: number, path: path) }
   }
 }
@@ -178,6 +188,16 @@ public enum Disk {
 }
 
 extension Disk {
+  /// - Throws: `SQLITE_CANTOPEN` when the folder that `path` is to lie in is missing, or may not be written.
+  static func requireFolder(of path: String) throws(SQLiteError) {
+    let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+    guard access(folder, W_OK | X_OK) == 0 else {
+      let reason = String(cString: strerror(errno))
+      throw SQLiteError(
+        code: SQLiteError.cannotOpen, message: "no file can be made here: \(reason)")
+    }
+  }
+
   /// The permission bits of a file.
   public static func permissions(_ path: String) -> UInt32? {
     var info = stat()

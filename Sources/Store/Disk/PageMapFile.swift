@@ -6,7 +6,7 @@ import Synchronization
 import WALShip
 
 /// The page map of one database. Safe to use from any thread.
-public final class PageMapFile: @unchecked Sendable {  // everything below is read and written under `lock`
+public final class PageMapFile: @unchecked Sendable {  // all under `lock`
   public let path: String
   public var identity: PageMapIdentity { lock.withLock { _ in identityRecord } }
   private var identityRecord: PageMapIdentity
@@ -64,7 +64,8 @@ public final class PageMapFile: @unchecked Sendable {  // everything below is re
       let bases = PageMapLayout.baseOffsets.compactMap {
         PageMapBase(decoding: slot($0, PageMapBase.byteCount))
       }
-      guard let base = bases.max(by: { $0.sequence < $1.sequence }), base.pageCount <= capacity else {
+      guard let base = bases.max(by: { $0.sequence < $1.sequence }), base.pageCount <= capacity
+      else {
         throw PageMapIdentity.Failure.notAPageMap
       }
       let lives = PageMapLayout.liveOffsets.compactMap {
@@ -84,7 +85,8 @@ public final class PageMapFile: @unchecked Sendable {  // everything below is re
 
   deinit { munmap(mapping, mappedBytes) }
 
-  private static func map(_ file: DiskFile, bytes: Int) throws(DiskError) -> UnsafeMutableRawPointer {
+  private static func map(_ file: DiskFile, bytes: Int) throws(DiskError) -> UnsafeMutableRawPointer
+  {
     try DiskFaults.check(.mapPageMap, file.path)
     guard
       let pointer = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor, 0),

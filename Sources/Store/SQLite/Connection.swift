@@ -155,7 +155,8 @@ public final class Connection {
   public func checkpointPassive() throws(SQLiteError) -> (frames: Int, copied: Int) {
     var frames: Int32 = 0
     var copied: Int32 = 0
-    let code = sqlite3_wal_checkpoint_v2(handle, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied)
+    let code = sqlite3_wal_checkpoint_v2(
+      handle, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied)
     guard code == SQLITE_OK else { throw SQLiteError(handle, code: code) }
     return (Int(frames), Int(copied))
   }

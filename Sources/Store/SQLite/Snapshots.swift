@@ -1,4 +1,5 @@
-// What a reader must know of its snapshot: whether it has one, and which place in the WAL it cannot be beyond.
+// What a reader must know of its snapshot: whether it has one, and which place in the WAL it cannot
+// be beyond.
 
 import CSQLite
 import WALShip
@@ -16,8 +17,9 @@ extension Statement {
 extension LogWatch {
   /// The same as `place`, without an allocation: this is asked after every read.
   ///
-  /// Both copies of the header are compared word by word. A writer changes the second copy before the first and readers
-  /// look at them in the other order, so equal copies are one header and not parts of two.
+  /// Both copies of the header are compared word by word. A writer changes the second copy before
+  /// the first and readers look at them in the other order, so equal copies are one header and not
+  /// parts of two.
   public func presentPlace() throws(SQLiteError) -> LogPlace {
     let base = try index.block(0)
     for _ in 0..<1000 {

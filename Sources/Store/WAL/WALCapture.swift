@@ -213,7 +213,8 @@ public final class WALCapture {
   ) throws {
     let old = editor.entry(pgno)
     if body != nil {
-      let base = hasBase ? try previousVersion(of: pgno, before: first, checksum: old.checksum) : nil
+      let base =
+        hasBase ? try previousVersion(of: pgno, before: first, checksum: old.checksum) : nil
       let encoded = encoder.encode(page: page, base: base)
       body?.writeEncodedPage(pgno, encoded.encoding, encoded.payload)
     }
@@ -271,6 +272,7 @@ public final class WALCapture {
   }
 
   private func pgno(_ number: Int) -> Pgno {
-    Pgno(UInt32(bigEndian: chunk.bytes.load(fromByteOffset: number * log.frameBytes, as: UInt32.self)))
+    Pgno(
+      UInt32(bigEndian: chunk.bytes.load(fromByteOffset: number * log.frameBytes, as: UInt32.self)))
   }
 }

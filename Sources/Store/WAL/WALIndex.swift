@@ -8,7 +8,7 @@ import WALShip
 ///
 /// The mapping belongs to `connection`, which must outlive this object. Reading is possible on any thread; whoever
 /// writes must hold `Lock.write`.
-final class WALIndex: @unchecked Sendable {  // shared memory, read with atomic loads and checked by checksums
+final class WALIndex: @unchecked Sendable {  // atomic loads, checksums
   static let blockBytes = 32768
   /// Frames that the first block, which also holds the header, and each later block can name.
   static let firstBlockFrames = 4062
@@ -65,7 +65,9 @@ final class WALIndex: @unchecked Sendable {  // shared memory, read with atomic 
     for _ in 0..<1000 {
       guard let one = WALIndexHeader(at: first) else { continue }
       edge_fence()
-      guard let two = WALIndexHeader(at: first + WALIndexHeader.byteCount), one == two else { continue }
+      guard let two = WALIndexHeader(at: first + WALIndexHeader.byteCount), one == two else {
+        continue
+      }
       return one
     }
     return nil
@@ -73,7 +75,8 @@ final class WALIndex: @unchecked Sendable {  // shared memory, read with atomic 
 
   /// A cheap fingerprint that changes with every commit and every restart of the WAL.
   func signature() -> UInt64 {
-    UInt64(edge_load_u32(first + 8)) << 32 | UInt64(edge_load_u32(first + 16) ^ edge_load_u32(first + 32))
+    UInt64(edge_load_u32(first + 8)) << 32
+      | UInt64(edge_load_u32(first + 16) ^ edge_load_u32(first + 32))
   }
 
   /// Publishes a header: whoever opens a read transaction from now on sees it.
@@ -137,7 +140,9 @@ final class WALIndex: @unchecked Sendable {  // shared memory, read with atomic 
   /// The newest frame of a page among the frames `first...last`.
   ///
   /// - Throws: `SQLITE_CORRUPT` when the hash table has no free slot.
-  func frame(of pgno: Pgno, from first: UInt32 = 1, through last: UInt32) throws(SQLiteError) -> UInt32? {
+  func frame(of pgno: Pgno, from first: UInt32 = 1, through last: UInt32) throws(SQLiteError)
+    -> UInt32?
+  {
     guard last > 0, first <= last else { return nil }
     var number = Self.block(of: last)
     let lowest = Self.block(of: first)
@@ -153,7 +158,9 @@ final class WALIndex: @unchecked Sendable {  // shared memory, read with atomic 
         let entry = Int(edge_load_u16(hash + slot * 2))
         guard entry != 0 else { break }
         let frame = UInt32(zero + entry)
-        if frame <= last, frame >= first, edge_load_u32(pageNumbers + (entry - 1) * 4) == pgno.rawValue {
+        if frame <= last, frame >= first,
+          edge_load_u32(pageNumbers + (entry - 1) * 4) == pgno.rawValue
+        {
           found = frame
         }
         left -= 1
@@ -218,9 +225,10 @@ final class WALIndex: @unchecked Sendable {  // shared memory, read with atomic 
   // MARK: The database file, through SQLite's handle
 
   /// Reads a page of the database file itself. Bytes beyond its end are zeros.
-  func readDatabase(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(SQLiteError) {
+  func readDatabase(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(SQLiteError)
+  {
     let code = methods.pointee.xRead(file, buffer.baseAddress, Int32(buffer.count), Int64(offset))
-    guard code == SQLITE_OK || code == SQLITE_IOERR | 2 << 8 else {  // a short read fills up with zeros
+    guard code == SQLITE_OK || code == SQLITE_IOERR | 2 << 8 else {
       throw SQLiteError(code: code, message: "the database file cannot be read")
     }
   }

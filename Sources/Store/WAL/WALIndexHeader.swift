@@ -26,7 +26,9 @@ public struct WALIndexHeader: Equatable, Sendable {
   init?(at pointer: UnsafeRawPointer) {
     let words = (0..<12).map { edge_load_u32(pointer + $0 * 4) }
     var checksum = WALChecksum.zero
-    words.withUnsafeBytes { checksum.update(UnsafeRawBufferPointer(rebasing: $0[0..<40]), bigEndian: false) }
+    words.withUnsafeBytes {
+      checksum.update(UnsafeRawBufferPointer(rebasing: $0[0..<40]), bigEndian: false)
+    }
     guard words[0] == Self.version, checksum.s0 == words[10], checksum.s1 == words[11] else {
       return nil
     }
@@ -52,7 +54,9 @@ public struct WALIndexHeader: Equatable, Sendable {
       salts.first.byteSwapped, salts.second.byteSwapped, 0, 0,
     ]
     var checksum = WALChecksum.zero
-    words.withUnsafeBytes { checksum.update(UnsafeRawBufferPointer(rebasing: $0[0..<40]), bigEndian: false) }
+    words.withUnsafeBytes {
+      checksum.update(UnsafeRawBufferPointer(rebasing: $0[0..<40]), bigEndian: false)
+    }
     words[10] = checksum.s0
     words[11] = checksum.s1
     return words

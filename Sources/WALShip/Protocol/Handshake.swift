@@ -223,7 +223,9 @@ public struct ShipRefusal: Error, Equatable, Sendable, CustomStringConvertible {
 
   public init(decoding body: ByteBuffer) throws(ShipProtocolError) {
     var reader = ShipBody(body)
-    guard let reason = Reason(rawValue: try reader.byte()) else { throw .malformed("unknown reason") }
+    guard let reason = Reason(rawValue: try reader.byte()) else {
+      throw .malformed("unknown reason")
+    }
     self.reason = reason
     message = String(decoding: try reader.counted(max: 500), as: UTF8.self)
   }

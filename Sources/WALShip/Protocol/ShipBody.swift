@@ -23,12 +23,16 @@ struct ShipBody {
   }
 
   mutating func varint32() throws(ShipProtocolError) -> UInt32 {
-    guard let value = UInt32(exactly: try varint()) else { throw .malformed("a number is too large") }
+    guard let value = UInt32(exactly: try varint()) else {
+      throw .malformed("a number is too large")
+    }
     return value
   }
 
   mutating func varint16() throws(ShipProtocolError) -> UInt16 {
-    guard let value = UInt16(exactly: try varint()) else { throw .malformed("a number is too large") }
+    guard let value = UInt16(exactly: try varint()) else {
+      throw .malformed("a number is too large")
+    }
     return value
   }
 

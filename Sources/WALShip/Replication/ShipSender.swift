@@ -129,7 +129,8 @@ public struct ShipSender: Sendable {
     isBusy = false
     rounds += 1
     let isConsistent = pages <= consistentPagesMax || rounds > Self.roundsMax
-    state = .sending(Round(selection: selection, began: head, cursor: 0, isConsistent: isConsistent))
+    state = .sending(
+      Round(selection: selection, began: head, cursor: 0, isConsistent: isConsistent))
   }
 
   /// - Parameter cursor: the last page that was looked at; nil at the end of the database.
@@ -159,7 +160,9 @@ public struct ShipSender: Sendable {
 
   /// All checksums of the follower have arrived.
   public mutating func checksumsReceived() throws(ShipProtocolError) {
-    guard state == .awaitingChecksums else { throw .unexpected("checksums that were not asked for") }
+    guard state == .awaitingChecksums else {
+      throw .unexpected("checksums that were not asked for")
+    }
     rounds = 0
     state = .planning(.differing)
   }

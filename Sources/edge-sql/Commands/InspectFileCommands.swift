@@ -30,7 +30,8 @@ struct InspectWALCommand: ParsableCommand {
       columns.add("page size", "\(report.header.pageSize)")
       columns.add(
         "salts",
-        "\(String(report.header.salts.first, radix: 16)) \(String(report.header.salts.second, radix: 16))")
+        "\(String(report.header.salts.first, radix: 16)) \(String(report.header.salts.second, radix: 16))"
+      )
       columns.add("checkpoint sequence", "\(report.header.checkpointSequence)")
       columns.add("file", "\(report.fileBytes) bytes")
       columns.add("transactions", "\(report.transactions.count)")
@@ -65,12 +66,15 @@ struct InspectPageMapCommand: ParsableCommand {
 
   func run() throws {
     try reportingFailures {
-      guard Disk.exists(file) else { throw CommandFailure(.unavailable, "there is no file \(file)") }
+      guard Disk.exists(file) else {
+        throw CommandFailure(.unavailable, "there is no file \(file)")
+      }
       let map: PageMapFile
       do {
         map = try PageMapFile(opening: file)
       } catch PageMapIdentity.Failure.newerFormat(let version) {
-        throw CommandFailure(.corruptData, "\(file) has format \(version), which a newer release wrote")
+        throw CommandFailure(
+          .corruptData, "\(file) has format \(version), which a newer release wrote")
       } catch is PageMapIdentity.Failure {
         throw CommandFailure(.corruptData, "\(file) is not a page map, or is damaged")
       } catch {
@@ -84,14 +88,18 @@ struct InspectPageMapCommand: ParsableCommand {
       for fork in base.history.forks {
         columns.add("epoch \(fork.epoch)", "up to transaction \(fork.last)")
       }
-      columns.add("durable", "transaction \(base.txid), \(base.pageCount) pages, frame \(base.place.frame)")
-      columns.add("present", "transaction \(live.txid), \(live.pageCount) pages, frame \(live.place.frame)")
+      columns.add(
+        "durable", "transaction \(base.txid), \(base.pageCount) pages, frame \(base.place.frame)")
+      columns.add(
+        "present", "transaction \(live.txid), \(live.pageCount) pages, frame \(live.place.frame)")
       columns.add("checksum", "\(live.checksum)")
       columns.add("stopped in order", base.isClean ? "yes" : "no")
       if let page {
         guard page > 0 else { throw CommandFailure(.usage, "pages are numbered from 1") }
         let entry = map.entry(Pgno(page))
-        columns.add("page \(page)", "transaction \(entry.txid), checksum \(String(entry.checksum, radix: 16))")
+        columns.add(
+          "page \(page)", "transaction \(entry.txid), checksum \(String(entry.checksum, radix: 16))"
+        )
       }
       Console.output.write(columns.text())
     }

@@ -36,7 +36,7 @@ struct QueryCommand: ParsableCommand {
   func run() throws {
     try reportingFailures {
       let arguments = try argumentsJSON()
-      let scanned = StatementScanner.scan(try sqlText())
+      let scanned = ScannedSQL(scanning: try sqlText())
       let statements = scanned.statements + (scanned.rest.isEmpty ? [] : [scanned.rest])
       let options = try request.options(token: token)
       let lines = try requestLines(statements, arguments, options)

@@ -14,7 +14,8 @@ struct ReplicaCommand: AsyncParsableCommand {
       """)
 
   @Option(
-    help: ArgumentHelp("The node to follow; several with commas: the first that can be reached.",
+    help: ArgumentHelp(
+      "The node to follow; several with commas: the first that can be reached.",
       valueName: "address"))
   var upstream: String?
   @Flag(help: "Throw away what is in the replica's file and copy everything anew.")
@@ -56,7 +57,8 @@ struct ReplicaCommand: AsyncParsableCommand {
     case let failure as ReplicaDatabase.Failure:
       CommandFailure(.corruptData, failure.description)
     case WALInjector.Failure.inUse:
-      CommandFailure(.temporary, "another process writes to \(path): is a replica running on it already?")
+      CommandFailure(
+        .temporary, "another process writes to \(path): is a replica running on it already?")
     default: NodeRun.failure(error, path: path)
     }
   }

@@ -37,7 +37,7 @@ struct ShellCommand: ParsableCommand {
   }
 
   private static func converse(_ session: ShellSession) {
-    Console.output.write("edge-sql \(EdgeSQLVersion.current), .help for help\n")
+    Console.output.write("edge-sql \(SoftwareVersion.current), .help for help\n")
     let history = History(path: History.defaultPath)
     let editor = LineEditor(terminal: Terminal(), history: history, completions: completions)
     var entry = ""

@@ -81,7 +81,8 @@ struct VerifyCommand: ParsableCommand {
     let stamp = try? comparison.stamp()
     let role = stamp.map { "a replica at \($0.epoch).\($0.txid)" } ?? "not a replica's file"
     Console.output.write(
-      "\(comparison.path): \(comparison.pageCount) pages of \(comparison.pageSize) bytes, \(role)\n")
+      "\(comparison.path): \(comparison.pageCount) pages of \(comparison.pageSize) bytes, \(role)\n"
+    )
   }
 
   private func requireFile(_ path: String) throws {
@@ -96,6 +97,7 @@ struct VerifyCommand: ParsableCommand {
     throw CommandFailure(
       .corruptData,
       problems.count >= Self.shownMax
-        ? "at least \(problems.count) problems were found" : "\(problems.count) problems were found")
+        ? "at least \(problems.count) problems were found" : "\(problems.count) problems were found"
+    )
   }
 }

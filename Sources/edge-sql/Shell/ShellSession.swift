@@ -64,7 +64,7 @@ final class ShellSession {
       return
     }
     if isPending || line.contains(where: { !$0.isWhitespace }) { pending += line + "\n" }
-    let scanned = StatementScanner.scan(pending)
+    let scanned = ScannedSQL(scanning: pending)
     pending = scanned.rest.isEmpty ? "" : scanned.rest + "\n"
     for statement in scanned.statements where !run(sql: statement) {
       // What follows was typed in the belief that this one works.

@@ -32,7 +32,8 @@ struct NodeLogHandler: LogHandler {
     var line: String
     if isJSON {
       var members = [
-        JSONValue.Member("time", .string(time)), JSONValue.Member("level", .string(event.level.rawValue)),
+        JSONValue.Member("time", .string(time)),
+        JSONValue.Member("level", .string(event.level.rawValue)),
         JSONValue.Member("message", .string("\(event.message)")),
       ]
       members += pairs.map { JSONValue.Member($0.key, .string("\($0.value)")) }
@@ -59,8 +60,10 @@ struct NodeLogHandler: LogHandler {
       let text = String(value)
       return String(repeating: "0", count: max(0, count - text.utf8.count)) + text
     }
-    let date = "\(digits(Int(parts.tm_year) + 1900, 4))-\(digits(Int(parts.tm_mon) + 1, 2))-\(digits(Int(parts.tm_mday), 2))"
-    let clock = "\(digits(Int(parts.tm_hour), 2)):\(digits(Int(parts.tm_min), 2)):\(digits(Int(parts.tm_sec), 2))"
+    let date =
+      "\(digits(Int(parts.tm_year) + 1900, 4))-\(digits(Int(parts.tm_mon) + 1, 2))-\(digits(Int(parts.tm_mday), 2))"
+    let clock =
+      "\(digits(Int(parts.tm_hour), 2)):\(digits(Int(parts.tm_min), 2)):\(digits(Int(parts.tm_sec), 2))"
     return "\(date)T\(clock).\(digits(Int(microseconds / 1000 % 1000), 3))Z"
   }
 }

@@ -4,8 +4,8 @@ import ArgumentParser
 import Glibc
 import Logging
 import NIOCore
-import Serving
 import ServiceLifecycle
+import Serving
 import Store
 
 /// The options of a node.
@@ -83,12 +83,14 @@ enum NodeRun {
     if let listen = options.listen, !isLocal(listen.host) {
       throw configuration.failure(
         Settings.listen,
-        "\(listen) can be reached by others, and clients need no credential: give --insecure if you mean it")
+        "\(listen) can be reached by others, and clients need no credential: give --insecure if you mean it"
+      )
     }
   }
 
   private static func isLocal(_ host: String) -> Bool {
-    host == "localhost" || host == "::1" || (host.hasPrefix("127.") && host.split(separator: ".").count == 4)
+    host == "localhost" || host == "::1"
+      || (host.hasPrefix("127.") && host.split(separator: ".").count == 4)
   }
 
   private static func logger(_ configuration: Configuration) throws -> Logger {

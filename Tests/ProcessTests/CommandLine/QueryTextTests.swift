@@ -46,7 +46,7 @@ import Testing
     ("select /* open", [], "select /* open"), (" \n ; ; -- only\n", [], ""),
   ])
   func statementsEndAtTheirSemicolon(_ text: String, _ statements: [String], _ rest: String) {
-    #expect(StatementScanner.scan(text) == ScannedSQL(statements: statements, rest: rest))
+    #expect(ScannedSQL(scanning: text) == ScannedSQL(statements: statements, rest: rest))
   }
 
   @Test func transactionStatementsAreSeen() {

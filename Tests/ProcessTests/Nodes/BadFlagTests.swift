@@ -27,7 +27,13 @@ extension NodeTests {
     @Test func flagsOfNodes() throws {
       let directory = try TestDirectory()
       let bad: [(flag: String, values: [String])] = [
-        ("--listen", ["", "nonsense", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1", "http://a:1", "::1:7380", "[::1", "7380"]),
+        (
+          "--listen",
+          [
+            "", "nonsense", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536",
+            "127.0.0.1:-1", "http://a:1", "::1:7380", "[::1", "7380",
+          ]
+        ),
         ("--ship", ["nowhere", "1.2.3.4:99999", ":x"]),
         ("--name", ["", "two words", String(repeating: "n", count: 65)]),
         ("--db", [""]),
@@ -37,9 +43,11 @@ extension NodeTests {
       ]
       for (flag, values) in bad {
         for value in values {
-          let equals = "\(flag)=\(value)"
-          try check(["primary", equals], 78, says: flag, in: directory)
-          try check(["replica", "--upstream", "127.0.0.1:1", equals], 78, says: flag, in: directory)
+          // An empty value can only be given as an argument of its own, a negative number only behind `=`.
+          let given = value.isEmpty ? [flag, value] : ["\(flag)=\(value)"]
+          try check(["primary"] + given, 78, says: flag, in: directory)
+          try check(
+            ["replica", "--upstream", "127.0.0.1:1"] + given, 78, says: flag, in: directory)
         }
       }
       #expect(Files.names(in: directory.path) == [])
@@ -48,9 +56,10 @@ extension NodeTests {
     @Test func upstreamFlag() throws {
       let directory = try TestDirectory()
       try check(["replica"], 78, says: "upstream", "--upstream", in: directory)
-      for value in ["", "off", "127.0.0.1", "127.0.0.1:0", "a:1,", ",", "a b:1", "127.0.0.1:70000"] {
+      for value in ["off", "127.0.0.1", "127.0.0.1:0", "a:1,", ",", "a b:1", "127.0.0.1:70000"] {
         try check(["replica", "--upstream=\(value)"], 78, says: "--upstream", in: directory)
       }
+      try check(["replica", "--upstream", ""], 78, says: "--upstream", in: directory)
       #expect(Files.names(in: directory.path) == [])
     }
 
@@ -70,7 +79,9 @@ extension NodeTests {
 
     @Test func environmentAndFile() throws {
       let directory = try TestDirectory()
-      try check(["primary"], 78, says: "EDGE_SQL_LISTEN", in: directory, environment: ["EDGE_SQL_LISTEN": "nonsense"])
+      try check(
+        ["primary"], 78, says: "EDGE_SQL_LISTEN", in: directory,
+        environment: ["EDGE_SQL_LISTEN": "nonsense"])
       let unknown = try directory.write("unknown.json", #"{"lisen":"127.0.0.1:0"}"#)
       try check(["primary", "--config", unknown], 78, says: "lisen", unknown, in: directory)
       let broken = try directory.write("broken.json", #"{"listen":"#)
@@ -78,8 +89,10 @@ extension NodeTests {
       let wrong = try directory.write("wrong.json", #"{"listen":true}"#)
       try check(["primary", "--config", wrong], 78, says: wrong, in: directory)
       let missing = directory.file("missing.json")
-      let result = try Program.edgeSQL().run(["primary", "--config", missing], directory: directory.path)
-      #expect(!result.succeeded && result.error.contains(missing), "\(result.status) \(result.error)")
+      let result = try Program.edgeSQL().run(
+        ["primary", "--config", missing], directory: directory.path)
+      #expect(
+        !result.succeeded && result.error.contains(missing), "\(result.status) \(result.error)")
       #expect(!Files.exists(directory.file("edge.db")))
     }
 
@@ -87,10 +100,13 @@ extension NodeTests {
       let directory = try TestDirectory()
       let (listener, port) = try freePort()
       close(listener)
-      for arguments in [["query", "127.0.0.1:\(port)", "SELECT 1"], ["status", "127.0.0.1:\(port)"]] {
+      for arguments in [
+        ["query", "127.0.0.1:\(port)", "SELECT 1"], ["status", "127.0.0.1:\(port)"],
+      ] {
         try check(arguments, 69, says: "\(port)", in: directory)
       }
-      try check(["query", "http://localhost", "SELECT 1"], 78, in: directory)
+      try check(
+        ["query", "http://localhost", "SELECT 1"], 64, says: "http://localhost", in: directory)
       try check(["verify", directory.file("missing.db")], 69, says: "missing.db", in: directory)
     }
 
@@ -102,7 +118,10 @@ extension NodeTests {
       let used = "127.0.0.1:\(port)"
       for (listen, ship) in [(used, free), (free, used)] {
         try check(
-          ["primary", "--db", "x.db", "--listen", listen, "--ship", ship, "--log-level", "critical"], 69,
+          [
+            "primary", "--db", "x.db", "--listen", listen, "--ship", ship, "--log-level",
+            "critical",
+          ], 69,
           says: "in use", in: directory)
       }
       // It can be started right after.

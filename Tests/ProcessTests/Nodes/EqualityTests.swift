@@ -50,7 +50,8 @@ extension NodeTests {
     func vacuum(_ autoVacuum: String) throws {
       let cluster = try Cluster { path in
         let connection = try Connection(path: path, mode: .create)
-        try connection.execute("PRAGMA auto_vacuum=\(autoVacuum); CREATE TABLE t(id INTEGER PRIMARY KEY, b BLOB)")
+        try connection.execute(
+          "PRAGMA auto_vacuum=\(autoVacuum); CREATE TABLE t(id INTEGER PRIMARY KEY, b BLOB)")
       }
       let client = try cluster.primary.connect()
       try client.run(
@@ -79,8 +80,10 @@ extension NodeTests {
       }
       let client = try cluster.primary.connect()
       for round in 0..<40 {
-        try client.run("INSERT INTO t(v) VALUES (randomblob(?))", [.integer(Int64(round * 997 % 5000))])
-        try client.run("UPDATE t SET v = randomblob(120) WHERE id % 5 = ?", [.integer(Int64(round % 5))])
+        try client.run(
+          "INSERT INTO t(v) VALUES (randomblob(?))", [.integer(Int64(round * 997 % 5000))])
+        try client.run(
+          "UPDATE t SET v = randomblob(120) WHERE id % 5 = ?", [.integer(Int64(round % 5))])
       }
       try client.run("DELETE FROM t WHERE id % 3 = 0")
       try cluster.requireEqual()
@@ -91,14 +94,17 @@ extension NodeTests {
 
     @Test func smallTransactions() throws {
       let cluster = try Cluster(replicas: 2)
-      try cluster.primary.connect().run("CREATE TABLE t(id INTEGER PRIMARY KEY, who INTEGER, n INTEGER)")
+      try cluster.primary.connect().run(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, who INTEGER, n INTEGER)")
       let perThread = NodeTests.isBig ? 25_000 : 5_000
       let port = cluster.primary.listenPort
       let threads = (0..<4).map { who in
         BackgroundThread {
           let client = try LineConnection(port: port)
           for start in stride(from: 0, to: perThread, by: 100) {
-            let lines = (start..<start + 100).map { "[\"INSERT INTO t(who, n) VALUES (?, ?)\",\(who),\($0)]\n" }
+            let lines = (start..<start + 100).map {
+              "[\"INSERT INTO t(who, n) VALUES (?, ?)\",\(who),\($0)]\n"
+            }
             try client.send(lines.joined())
             for _ in lines where try client.receive().error != nil {
               throw TestFailure("a write failed")
@@ -111,7 +117,10 @@ extension NodeTests {
       for node in cluster.replicas {
         #expect(try node.connect().integer("SELECT count(*) FROM t") == Int64(4 * perThread))
       }
-      note("\(4 * perThread) small writes: \(try cluster.primary.txid()) transactions, \(cluster.link.bytes(.down)) bytes shipped")
+      note(
+        "\(4 * perThread) small writes: \(try cluster.primary.txid()) transactions, "
+          + "\(cluster.link.bytes(.down)) bytes shipped"
+      )
     }
 
     /// A replica that starts while there is load copies the database beside the commits.

@@ -18,13 +18,16 @@ extension NodeTests {
       let what = "\(arguments): \(result.status)\n\(result.error)"
       #expect(result.status == .exited(code), "\(what)", sourceLocation: sourceLocation)
       #expect(result.output.isEmpty, "\(what)", sourceLocation: sourceLocation)
-      #expect(result.error.split(separator: "\n").count == 1, "\(what)", sourceLocation: sourceLocation)
+      #expect(
+        result.error.split(separator: "\n").count == 1, "\(what)", sourceLocation: sourceLocation)
     }
 
     /// The names and bytes of everything in a directory.
     private func everything(_ directory: TestDirectory) throws -> [String: [UInt8]] {
       var result: [String: [UInt8]] = [:]
-      for name in Files.names(in: directory.path) { result[name] = try? Files.read(directory.file(name)) }
+      for name in Files.names(in: directory.path) {
+        result[name] = try? Files.read(directory.file(name))
+      }
       return result
     }
 
@@ -47,7 +50,8 @@ extension NodeTests {
       let directory = try TestDirectory()
       for (name, mode) in [("delete.db", "DELETE"), ("wal.db", "WAL")] {
         let connection = try Connection(path: directory.file(name), mode: .create)
-        try connection.execute("PRAGMA journal_mode=\(mode); CREATE TABLE diary(t); INSERT INTO diary VALUES ('mine')")
+        try connection.execute(
+          "PRAGMA journal_mode=\(mode); CREATE TABLE diary(t); INSERT INTO diary VALUES ('mine')")
       }
       let before = try everything(directory)
       for name in ["delete.db", "wal.db"] {
@@ -65,7 +69,8 @@ extension NodeTests {
       let before = try everything(cluster.directory)
       try refused(["primary", "--db", cluster.replica.database], 65, in: cluster.directory)
       try refused(
-        ["replica", "--db", cluster.primary.database, "--upstream", "127.0.0.1:1"], 65, in: cluster.directory)
+        ["replica", "--db", cluster.primary.database, "--upstream", "127.0.0.1:1"], 65,
+        in: cluster.directory)
       #expect(try everything(cluster.directory) == before)
       try cluster.primary.start()
       try cluster.replica.start()
@@ -79,7 +84,10 @@ extension NodeTests {
       try cluster.settle()
       try refused(["primary", "--db", cluster.primary.database], 75, in: cluster.directory)
       try refused(
-        ["replica", "--db", cluster.replica.database, "--upstream", "127.0.0.1:\(cluster.link.port)"], 75,
+        [
+          "replica", "--db", cluster.replica.database, "--upstream",
+          "127.0.0.1:\(cluster.link.port)",
+        ], 75,
         in: cluster.directory)
       try cluster.primary.connect().run("INSERT INTO t VALUES (1)")
       try cluster.requireEqual()

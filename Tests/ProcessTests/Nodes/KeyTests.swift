@@ -31,11 +31,14 @@ extension NodeTests {
       try cluster.primary.connect().run(WriteLoad.schema)
       for number in 0..<10 {
         let client = try cluster.primary.connect()
-        try client.send(LineConnection.line(Self.insert, [.integer(Int64(number))], [("key", .string("n\(number)"))]) + "\n")
+        try client.send(
+          LineConnection.line(
+            Self.insert, [.integer(Int64(number))], [("key", .string("n\(number)"))]) + "\n")
         if number % 2 == 0 { _ = try client.receive() }
         cluster.primary.kill()
         try cluster.primary.start()
-        try cluster.primary.connect().run(Self.insert, [.integer(Int64(number))], [("key", .string("n\(number)"))])
+        try cluster.primary.connect().run(
+          Self.insert, [.integer(Int64(number))], [("key", .string("n\(number)"))])
       }
       let client = try cluster.primary.connect()
       #expect(try client.integer("SELECT count(*) FROM log") == 10)
@@ -49,14 +52,14 @@ extension NodeTests {
       try cluster.settle()
       var unknown = 0
       for number in 0..<10 {
-        try eventually("a link") { try cluster.replica.report()["upstream"]?["state"]?.text == "streaming" }
+        try eventually("a link") {
+          try cluster.replica.report()["upstream"]?["state"]?.text == "streaming"
+        }
         let client = try cluster.replica.connect()
         let line = LineConnection.line(
           Self.insert, [.integer(Int64(number))], [("key", .string("cut\(number)"))])
         cluster.link.pause(.down)
-        let before = cluster.link.bytes(.up)
         try client.send(line + "\n")
-        try eventually("the request on the wire") { cluster.link.bytes(.up) > before + 100 }
         try eventually("the row") {
           try cluster.primary.connect().integer("SELECT count(*) FROM log") == Int64(number + 1)
         }

@@ -23,7 +23,8 @@ extension NodeTests {
       #expect(copied > 20_000_000)
       let watch = TXIDWatch(ports: cluster.replicas.map(\.listenPort))
       let load = WriteLoad(
-        ports: [cluster.primary.listenPort, cluster.replicas[1].listenPort], threads: 4, depth: 4)
+        ports: [cluster.primary, cluster.replicas[0], cluster.replicas[1]].map(\.listenPort),
+        threads: 3, depth: 4)
       for round in 0..<50 {
         let node = round % 2 == 0 ? cluster.primary : cluster.replica
         let before = load.acknowledgedCount
@@ -40,7 +41,8 @@ extension NodeTests {
       let moved = (cluster.link.bytes(.down) - copied) / 50
       note(
         "50 kills: \(outcome.acknowledged.count) acknowledged, \(outcome.unknown.count) unknown, "
-          + "\(outcome.refused.count) refused; \(moved) bytes moved down per kill, load included, of \(copied)")
+          + "\(outcome.refused.count) refused; \(moved) bytes moved down per kill, load included, of \(copied)"
+      )
       #expect(try outcome.problems(in: cluster.primary.database) == [], "seed \(random.seed)")
       #expect(moved < copied / 10, "seed \(random.seed)")
     }
@@ -50,7 +52,9 @@ extension NodeTests {
       let cluster = try Cluster()
       let client = try cluster.primary.connect()
       try client.run(WriteLoad.schema)
-      for _ in 0..<20 { try client.run("INSERT INTO log(id, body) VALUES (1, hex(randomblob(20000)))") }
+      for _ in 0..<20 {
+        try client.run("INSERT INTO log(id, body) VALUES (1, hex(randomblob(20000)))")
+      }
       try cluster.settle()
       var moved: [Int] = []
       for round in 0..<6 {
@@ -64,7 +68,9 @@ extension NodeTests {
         try cluster.settle()
         moved.append(cluster.link.bytes(.down) - before)
       }
-      note("bytes moved down after a quiet kill -9 (primary, replica, …), one small write included: \(moved)")
+      note(
+        "bytes moved down after a quiet kill -9 (primary, replica, …), one small write included: \(moved)"
+      )
       #expect(moved.allSatisfy { $0 < 64 << 10 })
       try cluster.requireEqual()
       #expect(try cluster.primary.report()["epoch"]?.integer == 1)
@@ -102,7 +108,8 @@ extension NodeTests {
         replica.kill()
         #expect(!Files.exists(replica.database))
         try replica.start(waits: false)
-        try cluster.primary.connect().run("UPDATE t SET b = randomblob(4000) WHERE id % 1000 = \(part)")
+        try cluster.primary.connect().run(
+          "UPDATE t SET b = randomblob(4000) WHERE id % 1000 = \(part)")
       }
       try replica.waitUntilReady(.seconds(120))
       try eventually("the replica at the primary's position") {
@@ -131,7 +138,8 @@ private final class TXIDWatch: Sendable {
           }
           while !stops.isSet, let status = try? connection.request(".status").json {
             let now = (epoch: status["epoch"]?.integer ?? 0, txid: status["txid"]?.integer ?? 0)
-            guard now.epoch > last.epoch || (now.epoch == last.epoch && now.txid >= last.txid) else {
+            guard now.epoch > last.epoch || (now.epoch == last.epoch && now.txid >= last.txid)
+            else {
               throw TestFailure("a replica went from \(last) back to \(now)")
             }
             last = now

@@ -56,7 +56,9 @@ extension NodeTests {
       try client.run("UPDATE t SET v = randomblob(3000) WHERE id IN (1, 1023, 1024, 1025, 1200)")
       try client.run("INSERT INTO t(v) VALUES (randomblob(100000))")
       try cluster.requireEqual()
-      note("a file of \(Files.size(cluster.replica.database)) bytes was copied in \(cluster.link.bytes(.down)) bytes")
+      note(
+        "a file of \(Files.size(cluster.replica.database)) bytes was copied in \(cluster.link.bytes(.down)) bytes"
+      )
     }
   }
 }

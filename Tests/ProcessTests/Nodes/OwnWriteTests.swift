@@ -42,8 +42,10 @@ extension NodeTests {
       try writer.run("INSERT INTO t VALUES (1, 0)")
       var seen: Int64 = 0
       for number in 1...Self.count {
-        let token = try writer.run("UPDATE t SET n = ? WHERE id = 1", [.integer(number)]).token ?? ""
-        let answer = try reader.query("SELECT n FROM t", [], [("token", .string(token)), ("on_lag", "error")])
+        let token =
+          try writer.run("UPDATE t SET n = ? WHERE id = 1", [.integer(number)]).token ?? ""
+        let answer = try reader.query(
+          "SELECT n FROM t", [], [("token", .string(token)), ("on_lag", "error")])
         if answer.integer == number { seen += 1 }
       }
       #expect(seen == Self.count)
@@ -57,9 +59,11 @@ extension NodeTests {
       var seen: Int64 = 0
       for number in 1...Self.count {
         let writer = try nodes[Int(number) % 3].connect()
-        let token = try writer.run("UPDATE t SET n = ? WHERE id = 1", [.integer(number)]).token ?? ""
+        let token =
+          try writer.run("UPDATE t SET n = ? WHERE id = 1", [.integer(number)]).token ?? ""
         let reader = try nodes[Int(number + 1) % 3].connect()
-        let answer = try reader.query("SELECT n FROM t", [], [("token", .string(token)), ("on_lag", "error")])
+        let answer = try reader.query(
+          "SELECT n FROM t", [], [("token", .string(token)), ("on_lag", "error")])
         if answer.integer == number { seen += 1 }
       }
       #expect(seen == Self.count)

@@ -9,7 +9,8 @@ extension NodeTests {
   @Suite struct SecretTests {
     private static let right = "a secret of more than sixteen bytes"
 
-    private func secret(_ directory: TestDirectory, _ name: String, _ text: String) throws -> String {
+    private func secret(_ directory: TestDirectory, _ name: String, _ text: String) throws -> String
+    {
       try directory.write(name, text + "\n", mode: 0o600)
     }
 

@@ -6,7 +6,9 @@ import Testing
 
 extension NodeTests {
   @Suite struct TokenTests {
-    private func makeCluster() throws -> (cluster: Cluster, primary: LineConnection, replica: LineConnection) {
+    private func makeCluster() throws -> (
+      cluster: Cluster, primary: LineConnection, replica: LineConnection
+    ) {
       let cluster = try Cluster()
       let primary = try cluster.primary.connect()
       try primary.run("CREATE TABLE t(id INTEGER PRIMARY KEY, n INTEGER)")
@@ -20,7 +22,8 @@ extension NodeTests {
       cluster.link.pause(.down)
       let token = try primary.run("UPDATE t SET n = 2").token ?? ""
       func read(_ options: (String, JSONValue)...) throws -> LineConnection.Answer {
-        try cluster.replica.connect().query("SELECT n FROM t", [], [("token", .string(token))] + options)
+        try cluster.replica.connect().query(
+          "SELECT n FROM t", [], [("token", .string(token))] + options)
       }
       let began = Deadline.now()
       let error = try read(("on_lag", "error"), ("wait_ms", 200))
@@ -34,7 +37,8 @@ extension NodeTests {
       let waiting = try cluster.replica.connect()
       try waiting.send(
         LineConnection.line(
-          "SELECT n FROM t", [], [("token", .string(token)), ("wait_ms", 20_000), ("on_lag", "error")]) + "\n")
+          "SELECT n FROM t", [],
+          [("token", .string(token)), ("wait_ms", 20_000), ("on_lag", "error")]) + "\n")
       cluster.link.resume()
       #expect(try waiting.receive().integer == 2)
     }
@@ -46,7 +50,8 @@ extension NodeTests {
       let token = try primary.run("UPDATE t SET n = 3").token ?? ""
       let client = try cluster.replica.connect()
       try client.send(
-        LineConnection.line("SELECT n FROM t", [], [("token", .string(token)), ("wait_ms", 0)]) + "\n")
+        LineConnection.line("SELECT n FROM t", [], [("token", .string(token)), ("wait_ms", 0)])
+          + "\n")
       cluster.replica.resume()
       #expect(try client.receive().integer == 3)
       let answer = try client.query("SELECT n FROM t", [], [("read", "primary")])
@@ -63,8 +68,12 @@ extension NodeTests {
       let answer = try cluster.replica.connect().query(
         "SELECT n FROM t", [], [("token", .string(token)), ("wait_ms", 50)])
       #expect(answer.error == "PRIMARY_UNAVAILABLE" && answer.retry)
-      #expect(try cluster.replica.connect().query("SELECT n FROM t", [], [("read", "primary")]).error == "PRIMARY_UNAVAILABLE")
-      #expect(try cluster.replica.connect().query("SELECT n FROM t", [], [("read", "latest")]).error == "PRIMARY_UNAVAILABLE")
+      #expect(
+        try cluster.replica.connect().query("SELECT n FROM t", [], [("read", "primary")]).error
+          == "PRIMARY_UNAVAILABLE")
+      #expect(
+        try cluster.replica.connect().query("SELECT n FROM t", [], [("read", "latest")]).error
+          == "PRIMARY_UNAVAILABLE")
       #expect(try cluster.replica.connect().integer("SELECT n FROM t") == 1)
       cluster.link.heal()
       try cluster.settle()
@@ -76,19 +85,26 @@ extension NodeTests {
       let parts = good.split(separator: ".").map(String.init)
       try #require(parts.count >= 4)
       for client in [primary, replica] {
-        for text in ["", "x", "e1", "e2.\(parts[1]).1.1", "e1.\(parts[1]).1", "e1.zzzzzzzz.1.1", "e1.\(parts[1]).1.-1", "e1.\(parts[1]).99999999999999999999.1"] {
+        for text in [
+          "", "x", "e1", "e2.\(parts[1]).1.1", "e1.\(parts[1]).1", "e1.zzzzzzzz.1.1",
+          "e1.\(parts[1]).1.-1", "e1.\(parts[1]).99999999999999999999.1",
+        ] {
           let answer = try client.query("SELECT n FROM t", [], [("token", .string(text))])
           #expect(answer.error == "TOKEN_INVALID", "\(text): \(answer.json)")
         }
         let other = parts[1] == "00000001" ? "00000002" : "00000001"
         #expect(
-          try client.query("SELECT n FROM t", [], [("token", .string("e1.\(other).1.1"))]).error == "TOKEN_INVALID")
+          try client.query("SELECT n FROM t", [], [("token", .string("e1.\(other).1.1"))]).error
+            == "TOKEN_INVALID")
       }
       // The epoch before the first one was never there; one to come is not known to the primary.
       let lost = "e1.\(parts[1]).0.1"
-      #expect(try primary.query("SELECT n FROM t", [], [("token", .string(lost))]).error == "TOKEN_EPOCH")
+      #expect(
+        try primary.query("SELECT n FROM t", [], [("token", .string(lost))]).error == "TOKEN_EPOCH")
       let coming = "e1.\(parts[1]).9.1"
-      #expect(try primary.query("SELECT n FROM t", [], [("token", .string(coming))]).error == "TOKEN_EPOCH")
+      #expect(
+        try primary.query("SELECT n FROM t", [], [("token", .string(coming))]).error
+          == "TOKEN_EPOCH")
       let answer = try replica.query(
         "SELECT n FROM t", [], [("token", .string(coming)), ("wait_ms", 100), ("on_lag", "error")])
       #expect(answer.error == "TOKEN_TIMEOUT" || answer.error == "TOKEN_EPOCH")
@@ -121,7 +137,8 @@ extension NodeTests {
       for number in 1...50 {
         try primary.run("UPDATE t SET n = ?", [.integer(Int64(number))])
         let fresh = try cluster.replica.connect()
-        #expect(try fresh.query("SELECT n FROM t", [], [("read", "latest")]).integer == Int64(number))
+        #expect(
+          try fresh.query("SELECT n FROM t", [], [("read", "latest")]).integer == Int64(number))
       }
       #expect(try replica.query("SELECT n FROM t", [], [("read", "primary")]).integer == 50)
       try eventually("contact within a second") {
@@ -132,7 +149,9 @@ extension NodeTests {
       cluster.link.pause()
       elapse(seconds: 0.3)
       let late: [(String, JSONValue)] = [("read", "bounded"), ("max_lag_ms", 100)]
-      #expect(try replica.query("SELECT n FROM t", [], late + [("on_lag", "error")]).error == "TOKEN_TIMEOUT")
+      #expect(
+        try replica.query("SELECT n FROM t", [], late + [("on_lag", "error")]).error
+          == "TOKEN_TIMEOUT")
       let stale = try replica.query("SELECT n FROM t", [], late + [("on_lag", "stale")])
       #expect(stale.integer == 50 && stale.json["stale"] == .bool(true))
       #expect(try replica.query("SELECT n FROM t", [], [("read", "bounded")]).error == "PROTOCOL")

@@ -58,7 +58,8 @@ extension NodeTests {
       try cluster.settle()
       let bytes = cluster.link.bytes(.down) - before.bytes
       let transactions = try cluster.primary.txid() - before.txid
-      note("a burst of 2000 such updates: \(bytes / 2000) bytes each, in \(transactions) transactions")
+      note(
+        "a burst of 2000 such updates: \(bytes / 2000) bytes each, in \(transactions) transactions")
       #expect(bytes <= 260 * 2000)
       try cluster.requireEqual()
     }

@@ -121,11 +121,17 @@ extension WriteLoad.Outcome {
     }
     var problems = other
     let lost = acknowledged.filter { found[$0] == nil }
-    if !lost.isEmpty { problems.append("\(lost.count) acknowledged rows are lost: \(lost.prefix(5))") }
+    if !lost.isEmpty {
+      problems.append("\(lost.count) acknowledged rows are lost: \(lost.prefix(5))")
+    }
     let double = found.filter { $0.value > 1 }
-    if !double.isEmpty { problems.append("\(double.count) rows are there twice: \(double.prefix(5))") }
+    if !double.isEmpty {
+      problems.append("\(double.count) rows are there twice: \(double.prefix(5))")
+    }
     let undead = refused.filter { found[$0] != nil }
-    if !undead.isEmpty { problems.append("\(undead.count) refused rows were made: \(undead.prefix(5))") }
+    if !undead.isEmpty {
+      problems.append("\(undead.count) refused rows were made: \(undead.prefix(5))")
+    }
     return problems
   }
 

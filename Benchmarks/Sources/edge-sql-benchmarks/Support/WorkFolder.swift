@@ -1,0 +1,127 @@
+// Where the databases of a run lie, and the table that most of them begin with.
+
+import CFloor
+import Dispatch
+import Glibc
+import Synchronization
+
+/// A folder that is gone after the run, also after Ctrl-C.
+final class WorkFolder: Sendable {
+  let path: String
+  /// Rows of the table in `makeTable`.
+  static let rows: UInt32 = 100_000
+
+  /// Makes the folder below TMPDIR, or else below the current directory.
+  init() throws {
+    let parent = getenv("TMPDIR").map { String(cString: $0) } ?? "."
+    var template = Array("\(parent)/edge-sql-benchmarks-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else { throw Failure("no folder can be made in \(parent)") }
+    path = template.withUnsafeBufferPointer { characters in
+      characters.baseAddress.map { String(cString: $0) } ?? ""
+    }
+  }
+
+  /// Removes what the run left; the folder holds only files.
+  func remove() {
+    if let listing = opendir(path) {
+      while let entry = readdir(listing) {
+        let name = withUnsafePointer(to: &entry.pointee.d_name) { characters in
+          characters.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+        }
+        if name != ".", name != ".." { unlink("\(path)/\(name)") }
+      }
+      closedir(listing)
+    }
+    rmdir(path)
+  }
+
+  /// Removes the folder and ends the process when it is interrupted, as long as the result is kept.
+  func removeWhenInterrupted() -> [any DispatchSourceSignal] {
+    let queue = DispatchQueue(label: "interrupts")
+    return [SIGINT, SIGTERM].map { number in
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
+      source.setEventHandler { [self] in
+        remove()
+        _exit(128 + number)
+      }
+      source.resume()
+      return source
+    }
+  }
+
+  private let count = Mutex(0)
+
+  /// A path that was not used before.
+  func newPath() -> String {
+    let number = count.withLock { count in
+      count += 1
+      return count
+    }
+    return "\(path)/\(number).db"
+  }
+
+  /// A new database with the table `t` of 100,000 rows, about 130 bytes each; no program has it open.
+  func makeTable(rows: UInt32 = WorkFolder.rows) throws -> String {
+    let path = newPath()
+    let database = try FloorDatabase(path)
+    try database.execute(
+      "PRAGMA synchronous=OFF; CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, v BLOB)")
+    if rows > 0 {
+      try database.execute(
+        "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s LIMIT \(rows)) "
+          + "INSERT INTO t SELECT i, printf('row %08d', i), randomblob(100) FROM s")
+    }
+    return path
+  }
+}
+
+/// What went wrong, for people.
+struct Failure: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}
+
+/// SQLite through C, with nothing of ours around it.
+final class FloorDatabase {
+  private let handle: OpaquePointer
+
+  init(_ path: String) throws {
+    var handle: OpaquePointer?
+    let code = floor_open(path, &handle)
+    guard code == 0, let handle else {
+      floor_close(handle)
+      throw Failure("\(path): SQLite says \(code)")
+    }
+    self.handle = handle
+  }
+
+  deinit { floor_close(handle) }
+
+  /// - Parameter synchronous: as SQLite calls it: OFF, NORMAL or FULL.
+  convenience init(wal path: String, synchronous: String) throws {
+    try self.init(path)
+    try execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=\(synchronous)")
+  }
+
+  func execute(_ sql: String) throws { try check(floor_execute(handle, sql)) }
+  func update(count: Int) throws {
+    try check(floor_update(handle, Int32(count), WorkFolder.rows))
+  }
+  func insert(count: Int) throws { try check(floor_insert(handle, Int32(count))) }
+  func select(count: Int) throws {
+    try check(floor_select(handle, Int32(count), WorkFolder.rows))
+  }
+
+  /// Calls `body` with all pages as of now.
+  func withPages<T>(_ body: (UnsafeRawBufferPointer) throws -> T) throws -> T {
+    var bytes: Int64 = 0
+    guard let pages = floor_pages(handle, &bytes) else { throw Failure("no memory for the pages") }
+    defer { floor_free(pages) }
+    return try body(UnsafeRawBufferPointer(start: pages, count: Int(bytes)))
+  }
+
+  private func check(_ code: Int32) throws {
+    guard code == 0 else { throw Failure("stock SQLite says \(code)") }
+  }
+}

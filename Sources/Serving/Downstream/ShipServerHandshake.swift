@@ -1,0 +1,98 @@
+// The first messages of a follower's connection: who it is, whether it knows the secret, and how it will be served.
+
+import Logging
+import NIOCore
+import Store
+import WALShip
+
+extension ShipServerSession {
+  func receiveHello(_ body: ByteBuffer) throws {
+    let hello = try ShipHello(decoding: body)
+    guard
+      let version = ShipProtocolVersion.choose(
+        lowest: hello.lowestVersion, highest: hello.highestVersion)
+    else {
+      return refuse(
+        .version,
+        "this node speaks protocol \(ShipProtocolVersion.lowest) to \(ShipProtocolVersion.highest), the follower \(hello.lowestVersion) to \(hello.highestVersion)"
+      )
+    }
+    let nonces = [hello.nonce, ShipSecret.nonce()]
+    let proof = server.secret?.proof(.server, nonces) ?? []
+    let challenge = ShipChallenge(version: version, nonce: nonces[1], proof: proof)
+    phase = .join(nonces: nonces)
+    send(ShipMessage(.challenge, body: challenge.encode()))
+  }
+
+  func receiveJoin(_ wrapped: ByteBuffer, _ nonces: [[UInt8]]) throws {
+    guard
+      let body = ShipProof.unwrap(wrapped, secret: server.secret, role: .follower, nonces: nonces)
+    else { return refuse(.authentication, "the follower does not know the ship secret") }
+    let join = try ShipJoin(decoding: body)
+    let lineage = source.lineage()
+    let position = source.tracker.position
+    let pageSize = UInt32(source.map.identity.pageSize.bytes)
+    status.name = join.node.name
+    status.txid = join.position.txid
+    if join.node.id == source.node.id || lineage.contains(join.node.id) {
+      return refuse(.loop, "a node cannot follow itself, nor a node that follows it")
+    }
+    if join.want != .copy, join.position.database != position.database {
+      return refuse(
+        .otherDatabase,
+        "the follower holds database \(join.position.database), this node serves \(position.database)"
+      )
+    }
+    if join.pageSize != 0, join.pageSize != pageSize {
+      return refuse(
+        .pageSize, "the follower's pages have \(join.pageSize) bytes, this node's \(pageSize)")
+    }
+    let plan = plan(for: join, at: position)
+    isComparison = plan == .compare
+    let welcome = ShipWelcome(
+      node: source.node, lineage: lineage + [source.node.id], plan: plan, position: position,
+      history: source.tracker.epochs, pageSize: pageSize, pageCount: source.map.live.pageCount)
+    let proven = ShipProof.wrap(
+      welcome.encode(), secret: server.secret, role: .welcome, nonces: nonces)
+    send(ShipMessage(.welcome, body: proven))
+    phase = .serving
+    sender = ShipSender(
+      plan: plan, followerAt: join.position.txid,
+      consistentPagesMax: source.pages.consistentPagesMax)
+    server.logger.info(
+      "a follower joined", metadata: metadata(["position": "\(join.position)", "plan": "\(plan)"]))
+    report()
+    pump()
+  }
+
+  func plan(for join: ShipJoin, at position: Position) -> ShipWelcome.Plan {
+    switch join.want {
+    case .copy: return .copy
+    case .compare: return .compare
+    case .follow:
+      let theirs = join.position
+      guard source.tracker.epochs.contains(epoch: theirs.epoch, txid: theirs.txid),
+        theirs.txid <= position.txid
+      else { return .compare }
+      if theirs.txid == position.txid, theirs.checksum != position.checksum { return .compare }
+      return .follow
+    }
+  }
+
+  func receiveChecksums(_ part: ShipPageChecksums) throws {
+    guard part.first.index == followerChecksums.count, followerChecksums.count < 1 << 26 else {
+      throw ShipProtocolError.unexpected("checksums out of order")
+    }
+    followerChecksums += part.checksums
+    guard part.isLast else { return }
+    try sender?.checksumsReceived()
+    pump()
+  }
+
+  func refuse(_ reason: ShipRefusal.Reason, _ message: String) {
+    server.logger.warning("refused a follower", metadata: metadata(["reason": "\(message)"]))
+    send(ShipMessage(.refuse, body: ShipRefusal(reason, message).encode()))
+    context?.flush()
+    close()
+  }
+}

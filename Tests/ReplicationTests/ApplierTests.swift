@@ -1,0 +1,222 @@
+// A primary's commits, applied to a replica's file by the production parts, without a network between them.
+
+import EdgeTesting
+import Glibc
+import NIOCore
+import Serving
+import Store
+import Synchronization
+import Testing
+import WALShip
+
+@testable import Replica
+
+/// A primary and the applier of a replica in one process. They are used on the test's thread alone.
+private final class Pair {
+  let directory: TestDirectory
+  let primary: PrimaryDatabase
+  var applier: Applier
+  var captured: [CapturedTransaction] = []
+
+  init(_ schema: String) throws {
+    directory = try TestDirectory()
+    primary = try PrimaryDatabase(path: directory.file("p.db"))
+    try primary.connection.execute(schema)
+    try primary.captureAll()
+    applier = try Self.copy(primary, to: directory.file("r.db"))
+  }
+
+  /// A first copy, page by page, as the upstream sends it.
+  private static func copy(_ primary: PrimaryDatabase, to path: String) throws -> Applier {
+    let reader = try SnapshotReader(
+      path: primary.path, pageSize: primary.pageSize, tracker: primary.tracker)
+    let snapshot = try reader.begin()
+    defer { reader.end() }
+    do {
+      let copy = try ReplicaCopy(
+        beginning: path, identity: primary.map.identity, history: primary.tracker.epochs)
+      for number in 1...snapshot.pageCount {
+        let pgno = Pgno(number)
+        try copy.write(pgno, try reader.read(pgno), txid: primary.map.entry(pgno).txid)
+      }
+      let isWhole = try copy.finish(
+        at: snapshot.position, history: primary.tracker.epochs, pageCount: snapshot.pageCount)
+      guard isWhole else { throw TestFailure("the copy does not add up") }
+    }
+    guard let header = try ReplicaDatabase.inspect(path) else { throw TestFailure("no copy") }
+    let database = try ReplicaDatabase(path: path, header: header)
+    try database.recoverMap()
+    return Applier(database: database, ring: TransactionRing())
+  }
+
+  func commit(_ sql: String) throws {
+    try primary.connection.execute(sql)
+    captured += try primary.captureAll()
+  }
+
+  /// Stages what was captured; publishes it as one.
+  func apply() throws {
+    for transaction in captured {
+      let body = try #require(transaction.body)
+      let header = try body.withUnsafeReadableBytes { bytes in
+        var reader = BodyReader(bytes)
+        return try reader.transactionHeader()
+      }
+      let outcome = try applier.stage(body, header, epoch: transaction.position.epoch)
+      #expect(outcome == .staged)
+    }
+    captured = []
+    try applier.publish()
+  }
+
+  func read(_ sql: String) throws -> [[Value]] {
+    try Connection(path: directory.file("r.db"), mode: .readOnly).query(sql)
+  }
+
+  func requireEqual() throws {
+    #expect(applier.database.tracker.position == primary.tracker.position)
+    let map = applier.database.map
+    #expect(map.live.checksum == map.checksumOfEntries(pageCount: map.live.pageCount))
+    #expect(try applier.database.scanPages() == 0, "the map is what the pages are")
+    #expect(applier.database.tracker.position == primary.tracker.position)
+    #expect(try read("PRAGMA integrity_check") == [[.text("ok")]])
+  }
+}
+
+@Suite struct ApplierTests {
+  @Test func transactionsThatQueuedUpBecomeVisibleAsOne() throws {
+    let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+    for number in 0..<100 { try pair.commit("INSERT INTO t VALUES (\(number), randomblob(90))") }
+    let reader = try Connection(path: pair.directory.file("r.db"), mode: .readOnly)
+    #expect(try reader.queryInteger("SELECT count(*) FROM t") == 0)
+    try pair.apply()
+    #expect(try reader.queryInteger("SELECT count(*) FROM t") == 100)
+    try pair.requireEqual()
+  }
+
+  @Test func aReaderKeepsItsSnapshotWhileCommitsArrive() throws {
+    let pair = try Pair("CREATE TABLE t(a); INSERT INTO t VALUES (1)")
+    let reader = try Connection(path: pair.directory.file("r.db"), mode: .readOnly)
+    try reader.execute("BEGIN")
+    #expect(try reader.queryInteger("SELECT sum(a) FROM t") == 1)
+    for round in 0..<30 {
+      try pair.commit("UPDATE t SET a = a + 1; CREATE TABLE x\(round)(b)")
+      try pair.apply()
+    }
+    #expect(try reader.queryInteger("SELECT sum(a) FROM t") == 1)
+    try reader.execute("COMMIT")
+    #expect(try reader.queryInteger("SELECT sum(a) FROM t") == 31)
+    try pair.requireEqual()
+  }
+
+  @Test func growthAndShrinkingAndTheRestartOfTheLogKeepTheFilesEqual() throws {
+    let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+    for round in 0..<12 {
+      try pair.commit(
+        "INSERT INTO t(b) WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<60) SELECT randomblob(900) FROM c"
+      )
+      if round % 3 == 2 {
+        try pair.commit("DELETE FROM t WHERE a % 2 = \(round % 2)")
+        try pair.primary.connection.allowingVacuum { () throws(SQLiteError) in
+          try pair.primary.connection.execute("VACUUM")
+        }
+        pair.captured += try pair.primary.captureAll()
+      }
+      try pair.apply()
+      if round % 4 == 3 { #expect(try pair.applier.database.restartLog(truncate: round == 7)) }
+      try pair.requireEqual()
+    }
+  }
+
+  @Test func aDamagedTransactionIsFoundBeforeAnybodySeesIt() throws {
+    let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+    try pair.commit("INSERT INTO t(b) VALUES ('something that is to be read later')")
+    var body = try #require(pair.captured.first?.body)
+    let header = try body.withUnsafeReadableBytes { bytes in
+      var reader = BodyReader(bytes)
+      return try reader.transactionHeader()
+    }
+    let last = body.writerIndex - 1
+    let byte: UInt8 = try #require(body.getInteger(at: last))
+    body.setInteger(byte ^ 1, at: last)
+    let position = pair.applier.database.tracker.position
+    let outcome = Result { try pair.applier.stage(body, header, epoch: Epoch(1)) }
+    if case .success(let staged) = outcome { #expect(staged == .mismatch) }
+    pair.applier.abandon()
+    #expect(pair.applier.database.tracker.position == position)
+    try pair.apply()
+    try pair.requireEqual()
+  }
+
+  @Test func aFullDiskLosesNothing() throws {
+    let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+    try pair.commit("INSERT INTO t(b) VALUES (randomblob(3000))")
+    let faults = ApplierFaults.shared
+    faults.fail(.writeLog, under: pair.directory.path, with: ENOSPC)
+    let position = pair.applier.database.tracker.position
+    let waiting = pair.captured
+    #expect(throws: DiskError.self) { try pair.apply() }
+    #expect(pair.applier.database.tracker.position == position)
+    #expect(try pair.read("SELECT count(*) FROM t") == [[.integer(0)]])
+    pair.applier.abandon()
+    faults.heal(pair.directory.path)
+    pair.captured = waiting
+    try pair.apply()
+    try pair.requireEqual()
+  }
+
+  /// Closing any descriptor of a file drops the locks of the whole process on it. A stock program that then closes the
+  /// database last would remove the WAL under the replica.
+  @Test func aProgramThatComesAndGoesNeverRemovesTheLog() throws {
+    guard let sqlite = Program(named: "sqlite3") else { return }
+    let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+    for round in 0..<5 {
+      try pair.commit("INSERT INTO t(b) VALUES (\(round))")
+      try pair.apply()
+      let child = try sqlite.run([pair.directory.file("r.db"), "SELECT count(*) FROM t"])
+      #expect(child.output == "\(round + 1)\n")
+      #expect(Files.size(pair.directory.file("r.db-wal")) > 0)
+    }
+    try pair.requireEqual()
+  }
+
+  @Test func aRestartFindsThePositionInTheFile() throws {
+    let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+    for number in 0..<20 {
+      try pair.commit("INSERT INTO t(b) VALUES (\(number))")
+      try pair.apply()
+    }
+    let position = pair.applier.database.tracker.position
+    let path = pair.directory.file("r.db")
+    let header = try #require(try ReplicaDatabase.inspect(path))
+    let replaced = pair.applier.database
+    #expect(throws: WALInjector.Failure.inUse) {
+      _ = try ReplicaDatabase(path: path, header: header)
+    }
+    #expect(replaced.tracker.position == position)
+  }
+}
+
+/// Makes disk operations fail under chosen folders. Installed once for the process.
+private final class ApplierFaults: Sendable {
+  static let shared = ApplierFaults()
+  private let failing = Mutex<[String: (DiskOperation, Int32)]>([:])
+
+  private init() {
+    DiskFaults.install { operation, path in ApplierFaults.shared.number(operation, path) }
+  }
+
+  private func number(_ operation: DiskOperation, _ path: String) -> Int32 {
+    failing.withLock { failing in
+      for (folder, (failed, number)) in failing
+      where failed == operation && path.hasPrefix(folder) { return number }
+      return 0
+    }
+  }
+
+  func fail(_ operation: DiskOperation, under folder: String, with number: Int32) {
+    failing.withLock { $0[folder] = (operation, number) }
+  }
+
+  func heal(_ folder: String) { failing.withLock { $0[folder] = nil } }
+}

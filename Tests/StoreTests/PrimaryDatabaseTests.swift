@@ -1,0 +1,249 @@
+import EdgeTesting
+import Store
+import Testing
+import WALShip
+
+/// Databases in one process: every connection to a file is SQLite's own, so that no lock is dropped.
+@Suite struct PrimaryDatabaseTests {
+  private let directory: TestDirectory
+  private let path: String
+
+  init() throws {
+    directory = try TestDirectory()
+    path = directory.file("p.db")
+  }
+
+  private func foreign() throws -> Connection {
+    let connection = try Connection(path: path, mode: .create)
+    connection.setBusyTimeout(milliseconds: 5000)
+    return connection
+  }
+
+  @Test func eachCommitOfEveryConnectionGetsANumberOfItsOwn() throws {
+    let database = try PrimaryDatabase(path: path)
+    let start = database.tracker.position.txid
+    try database.connection.execute("CREATE TABLE t(a)")
+    let other = try foreign()
+    try other.execute("INSERT INTO t VALUES (1)")
+    try other.execute("INSERT INTO t VALUES (2)")
+    let captured = try database.captureAll()
+    #expect(captured.count == 3)
+    #expect(captured.map(\.position.txid) == [start.next, start.next.next, start.next.next.next])
+    #expect(database.tracker.position.txid == captured.last?.position.txid)
+  }
+
+  @Test func aChangeShipsAsADifference() throws {
+    let database = try PrimaryDatabase(path: path)
+    try database.connection.execute(
+      "CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t VALUES (1, randomblob(2000)), (2, randomblob(100))"
+    )
+    try database.captureAll()
+    try database.connection.execute("UPDATE t SET b = randomblob(100) WHERE a = 2")
+    let captured = try #require(database.captureAll().first)
+    let bytes = try #require(captured.body).readableBytes
+    #expect(captured.pages == 1)
+    #expect(bytes < 170, "\(bytes) bytes for 100 changed ones")
+  }
+
+  @Test func aCommitTooLargeForOneMessageHasNoBodyButIsInTheMap() throws {
+    let database = try PrimaryDatabase(path: path)
+    try database.connection.execute("CREATE TABLE t(b)")
+    try database.captureAll()
+    try database.connection.execute(
+      "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<1000) SELECT randomblob(3000) FROM c"
+    )
+    let captured = try database.captureAll()
+    #expect(captured.count == 1)
+    #expect(captured.first?.body == nil)
+    #expect(try scanAgrees(database))
+  }
+
+  /// Opens the database anew; a scan of all pages must then find nothing that the map does not know.
+  private func scanAgrees(_ database: PrimaryDatabase) throws -> Bool {
+    let reader = try SnapshotReader(
+      path: path, pageSize: database.pageSize, tracker: database.tracker)
+    let snapshot = try reader.begin()
+    defer { reader.end() }
+    for number in 1...snapshot.pageCount where Pgno(number) != database.pageSize.lockPage {
+      let page = try reader.read(Pgno(number))
+      if pageChecksum(page, pgno: Pgno(number)) != database.map.entry(Pgno(number)).checksum {
+        return false
+      }
+    }
+    return true
+  }
+
+  @Test(arguments: [512, 1024, 4096, 65536], [0, 1, 2])
+  func theMapIsRightForEveryPageSizeAndVacuumMode(bytes: Int, vacuum: Int) throws {
+    do {
+      let connection = try foreign()
+      try connection.execute(
+        "PRAGMA page_size=\(bytes); PRAGMA auto_vacuum=\(vacuum); CREATE TABLE t(a, b)")
+    }
+    let database = try PrimaryDatabase(path: path)
+    #expect(database.pageSize.bytes == bytes)
+    let statements = [
+      "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<300) SELECT n, randomblob(n*7) FROM c",
+      "CREATE INDEX i ON t(b)", "DELETE FROM t WHERE a % 3 = 0", "PRAGMA incremental_vacuum(5)",
+      "ALTER TABLE t ADD COLUMN d DEFAULT 7", "UPDATE t SET d = a", "DROP INDEX i",
+      "CREATE VIRTUAL TABLE f USING fts5(x)", "INSERT INTO f VALUES ('some words to find')",
+      "DELETE FROM t WHERE a < 250",
+    ]
+    for statement in statements {
+      try database.connection.execute(statement)
+      try database.captureAll()
+      #expect(try scanAgrees(database), "\(statement)")
+    }
+    try database.connection.allowingVacuum { () throws(SQLiteError) in
+      try database.connection.execute("VACUUM")
+    }
+    try database.captureAll()
+    #expect(try scanAgrees(database))
+  }
+
+  @Test func aRestartContinuesTheEpochAndTakesWhatOthersWroteMeanwhile() throws {
+    let (position, id) = try {
+      let database = try PrimaryDatabase(path: path)
+      try database.connection.execute("CREATE TABLE t(a); INSERT INTO t VALUES (1)")
+      try database.captureAll()
+      return (database.tracker.position, database.map.identity.database)
+    }()
+    do {
+      // Not the last one to close: the WAL stays, and proves the continuation.
+      let other = try foreign()
+      other.keepLog()
+      try other.execute("INSERT INTO t VALUES (2)")
+    }
+    let database = try PrimaryDatabase(path: path)
+    #expect(database.map.identity.database == id)
+    #expect(database.tracker.position.epoch == position.epoch)
+    #expect(database.tracker.position.txid == position.txid.next)
+    #expect(try scanAgrees(database))
+  }
+
+  @Test func aCleanlyClosedFileWithoutAWALContinuesWhereItWas() throws {
+    let position = try {
+      let database = try PrimaryDatabase(path: path)
+      try database.connection.execute("CREATE TABLE t(a); INSERT INTO t VALUES (1)")
+      try database.captureAll()
+      _ = try database.checkpointer.run(isClean: true) { _ in database.map.live }
+      return database.tracker.position
+    }()
+    // The last to close copies the WAL into the file and removes it.
+    do { _ = try foreign().query("SELECT * FROM t") }
+    let database = try PrimaryDatabase(path: path)
+    #expect(database.tracker.position == position)
+  }
+
+  @Test func anOlderBackupBeginsANewEpoch() throws {
+    let epoch = try {
+      let database = try PrimaryDatabase(path: path)
+      try database.connection.execute("CREATE TABLE t(a); INSERT INTO t VALUES (1)")
+      try database.captureAll()
+      _ = try database.checkpointer.run(isClean: true) { _ in database.map.live }
+      return database.tracker.position.epoch
+    }()
+    do { _ = try foreign().query("SELECT * FROM t") }
+    let backup = try Files.read(path)
+    do {
+      let database = try PrimaryDatabase(path: path)
+      for number in 0..<20 { try database.connection.execute("INSERT INTO t VALUES (\(number))") }
+      try database.captureAll()
+      _ = try database.checkpointer.run(isClean: true) { _ in database.map.live }
+    }
+    do { _ = try foreign().query("SELECT * FROM t") }
+    try directory.write("p.db", backup)
+    let database = try PrimaryDatabase(path: path)
+    #expect(database.tracker.position.epoch > epoch)
+    #expect(!database.tracker.epochs.contains(epoch: epoch, txid: TXID(2)))
+  }
+
+  @Test func aReplicasFileAndAForeignFileAreRefusedUntouched() throws {
+    try directory.write(
+      "p.db",
+      "this is not a database, but it is long enough to be looked at, as a file of a hundred bytes has to be…."
+    )
+    let before = try Files.read(path)
+    #expect(throws: PrimaryDatabase.Failure.notADatabase(path)) {
+      _ = try PrimaryDatabase(path: path)
+    }
+    #expect(try Files.read(path) == before)
+  }
+}
+
+@Suite struct CheckpointerTests {
+  private let directory: TestDirectory
+  private let path: String
+
+  init() throws {
+    directory = try TestDirectory()
+    path = directory.file("p.db")
+  }
+
+  private func database(rows: Int) throws -> PrimaryDatabase {
+    let database = try PrimaryDatabase(path: path)
+    try database.connection.execute("CREATE TABLE t(a, b)")
+    for number in 0..<rows {
+      try database.connection.execute("INSERT INTO t VALUES (\(number), randomblob(500))")
+    }
+    try database.captureAll()
+    return database
+  }
+
+  @Test func aCompleteCheckpointLetsTheNextCommitBeginTheLogAnew() throws {
+    let database = try database(rows: 200)
+    let before = database.logState.frames
+    let outcome = try database.checkpointer.run { _ in database.map.live }
+    #expect(outcome.copied == before)
+    try database.connection.execute("INSERT INTO t VALUES (1, 1)")
+    let captured = try database.captureAll()
+    #expect(captured.count == 1)
+    #expect(database.logState.frames < before)
+  }
+
+  @Test func nobodyElseCanCopyOrResetTheLog() throws {
+    let database = try database(rows: 50)
+    let other = try Connection(path: path, mode: .readWrite)
+    _ = try other.query("SELECT count(*) FROM t")
+    #expect(throws: SQLiteError.self) { _ = try other.checkpointPassive() }
+    let answer = try other.query("PRAGMA wal_checkpoint(TRUNCATE)").first
+    #expect(answer?.first == .integer(1), "busy")
+    try other.execute("INSERT INTO t VALUES (0, 0)")
+    #expect(try database.captureAll().count == 1)
+  }
+
+  @Test func aReaderKeepsItsSnapshotThroughACheckpoint() throws {
+    let database = try database(rows: 100)
+    let reader = try Connection(path: path, mode: .readOnly)
+    try reader.execute("BEGIN")
+    let before = try reader.queryInteger("SELECT count(*) FROM t")
+    try database.connection.execute("DELETE FROM t")
+    try database.captureAll()
+    let outcome = try database.checkpointer.run { _ in database.map.live }
+    #expect(outcome.copied < outcome.frames)
+    #expect(try reader.queryInteger("SELECT count(*) FROM t") == before)
+    try reader.execute("COMMIT")
+    let second = try database.checkpointer.run { _ in database.map.live }
+    #expect(second.copied == second.frames)
+    #expect(try reader.queryInteger("SELECT count(*) FROM t") == 0)
+    #expect(try reader.query("PRAGMA integrity_check").first?.first == .text("ok"))
+  }
+
+  @Test func theFileAloneIsWholeAfterACheckpoint() throws {
+    let rows = 300
+    do {
+      let database = try database(rows: rows)
+      try database.connection.execute("DELETE FROM t WHERE a > 100")
+      try database.connection.allowingVacuum { () throws(SQLiteError) in
+        try database.connection.execute("VACUUM")
+      }
+      try database.captureAll()
+      let outcome = try database.checkpointer.run { _ in database.map.live }
+      #expect(outcome.copied == outcome.frames)
+    }
+    try directory.write("copy.db", try Files.read(path))
+    let copy = try Connection(path: directory.file("copy.db"), mode: .readWrite)
+    #expect(try copy.query("PRAGMA integrity_check").first?.first == .text("ok"))
+    #expect(try copy.queryInteger("SELECT count(*) FROM t") == 101)
+  }
+}

@@ -31,7 +31,8 @@ public final class ChildProcess: Sendable {
 
   /// Starts a program. Descriptors other than the three given are not passed on.
   ///
-  /// - Parameter environment: added to that of the tests; the variables of edge-sql itself are left out.
+  /// - Parameter environment: added to that of the tests; the variables of edge-sql itself are left
+  ///   out.
   public init(
     _ executable: String, _ arguments: [String], directory: String? = nil,
     environment: [String: String] = [:], input: Int32, output: Int32, error: Int32

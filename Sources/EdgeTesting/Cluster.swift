@@ -51,9 +51,11 @@ public final class Cluster {
   }
 }
 
-/// Compares two database files page by page, apart from the stamp of a replica, and lets SQLite check the second.
+/// Compares two database files page by page, apart from the stamp of a replica, and lets SQLite
+/// check the second.
 ///
-/// Both may be in use by other processes. This process must have no other SQLite connection to them.
+/// Both may be in use by other processes. This process must have no other SQLite connection to
+/// them.
 public func samePages(_ first: String, _ second: String) throws {
   let one = try PageComparison(path: first)
   let other = try PageComparison(path: second)

@@ -1,4 +1,5 @@
-// A link that can be measured and broken: everything between a replica and its upstream goes through here.
+// A link that can be measured and broken: everything between a replica and its upstream goes
+// through here.
 
 import Glibc
 import Synchronization

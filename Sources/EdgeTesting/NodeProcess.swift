@@ -4,7 +4,8 @@ import Glibc
 import Serving
 import Synchronization
 
-/// `edge-sql primary` or `edge-sql replica`. It keeps its files and its ports when it is started again.
+/// `edge-sql primary` or `edge-sql replica`. It keeps its files and its ports when it is started
+/// again.
 public final class NodeProcess {
   public enum Role: String, Sendable { case primary, replica }
 

@@ -1,4 +1,5 @@
-// Random numbers that are the same on each run. EDGE_SQL_SEED in the environment takes another sequence.
+// Random numbers that are the same on each run. EDGE_SQL_SEED in the environment takes another
+// sequence.
 
 import Glibc
 

@@ -1,5 +1,5 @@
-// Waiting for what other processes do: a condition is looked at again and again until a deadline. This is the one place
-// that sleeps.
+// Waiting for what other processes do: a condition is looked at again and again until a deadline.
+// This is the one place that sleeps.
 
 import Glibc
 import Synchronization

@@ -1,5 +1,6 @@
-// When the WAL of a primary is copied into its file. Most of the work is done beside the writer; only when commits come so
-// densely that the WAL never stands still is the rest copied between two of them.
+// When the WAL of a primary is copied into its file. Most of the work is done beside the writer;
+// only when commits come so densely that the WAL never stands still is the rest copied between two
+// of them.
 
 import Logging
 import Store
@@ -25,7 +26,8 @@ final class CheckpointPolicy: @unchecked Sendable {  // see `isRunning`
   private let statistics = Mutex(Statistics())
   /// Frames from which on a checkpoint is worth its two fsyncs.
   private let framesMin: UInt32
-  /// Frames above which the writer waits for the end of a checkpoint, so that the WAL can begin anew.
+  /// Frames above which the writer waits for the end of a checkpoint, so that the WAL can begin
+  /// anew.
   private let framesMax: UInt32
 
   init(
@@ -49,7 +51,8 @@ final class CheckpointPolicy: @unchecked Sendable {  // see `isRunning`
       checkpoint { [self] place in
         try writerThread.sync { [self] in try capture(through: place) }
       }
-      // Still long: commits came faster than they were copied. Copy what is left while no commit can come.
+      // Still long: commits came faster than they were copied. Copy what is left while no commit
+      // can come.
       if database.logWatch.frames >= framesMax {
         try? writerThread.sync { [self] in finishBetweenCommits() }
       }
@@ -58,7 +61,8 @@ final class CheckpointPolicy: @unchecked Sendable {  // see `isRunning`
     if !accepted { isRunning.store(false, ordering: .releasing) }
   }
 
-  /// On the writer's thread: copies the rest while no program can commit, so that the next one begins the WAL anew.
+  /// On the writer's thread: copies the rest while no program can commit, so that the next one
+  /// begins the WAL anew.
   private func finishBetweenCommits() {
     guard database.connection.isAutocommit else { return }
     do {
@@ -79,7 +83,8 @@ final class CheckpointPolicy: @unchecked Sendable {  // see `isRunning`
   }
   private static let retryNanoseconds: UInt64 = 100_000_000
 
-  /// The last checkpoint of this run, on the writer's thread; a complete one lets the next start trust the file.
+  /// The last checkpoint of this run, on the writer's thread; a complete one lets the next start
+  /// trust the file.
   func finish() {
     guard !isRunning.exchange(true, ordering: .acquiringAndReleasing) else { return }
     checkpoint(isClean: true) { [self] in try capture(through: $0) }

@@ -1,5 +1,5 @@
-// Reads that a replica forwards, because its client asked for the primary or its replica was late. They run beside the
-// writer, on threads of their own.
+// Reads that a replica forwards, because its client asked for the primary or its replica was late.
+// They run beside the writer, on threads of their own.
 
 import NIOCore
 import Serving

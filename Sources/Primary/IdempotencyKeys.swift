@@ -1,11 +1,12 @@
-// Remembers which keyed writes were made, in the database itself: the note is committed with the write, and so is true
-// after every crash, and on every replica.
+// Remembers which keyed writes were made, in the database itself: the note is committed with the
+// write, and so is true after every crash, and on every replica.
 
 import NIOCore
 import Serving
 import Store
 
-/// The table of idempotency keys. It belongs to the writer's thread and is used inside its transactions.
+/// The table of idempotency keys. It belongs to the writer's thread and is used inside its
+/// transactions.
 final class IdempotencyKeys {
   private let connection: Connection
   private static let table = "_edge_keys"

@@ -1,5 +1,5 @@
-// A primary: opens the database, and puts the writer, the capture of foreign commits, the checkpoints, the ship server and
-// the clients' listener around it.
+// A primary: opens the database, and puts the writer, the capture of foreign commits, the
+// checkpoints, the ship server and the clients' listener around it.
 
 import Logging
 import NIOCore
@@ -47,8 +47,8 @@ public final class PrimaryService: Service, Sendable {
 
   /// Opens the database and starts to serve.
   ///
-  /// - Throws: `PrimaryDatabase.Failure`, `SQLiteError`, `DiskError` or an error of the network; then nothing is left
-  ///   running, and the file is as it was.
+  /// - Throws: `PrimaryDatabase.Failure`, `SQLiteError`, `DiskError` or an error of the network;
+  ///   then nothing is left running, and the file is as it was.
   public init(configuration: PrimaryConfiguration) async throws {
     self.configuration = configuration
     let options = configuration.options

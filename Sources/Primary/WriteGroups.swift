@@ -1,5 +1,6 @@
-// Runs write requests inside SQLite transactions: several autocommit requests share one, each in a savepoint of its own,
-// so that one fsync serves them all and a failure rolls back nothing but itself.
+// Runs write requests inside SQLite transactions: several autocommit requests share one, each in a
+// savepoint of its own, so that one fsync serves them all and a failure rolls back nothing but
+// itself.
 
 import NIOCore
 import Serving
@@ -130,20 +131,16 @@ final class WriteGroups {
 
   /// VACUUM cannot run inside a transaction.
   private func vacuum(_ statement: StatementRequest, _ request: EngineRequest) -> EngineResponse {
-    do {
-      try database.connection.allowingVacuum { () throws(SQLiteError) in
-        do throws(RequestError) {
-          var bytes = limits.responseBytesMax
-          executor.endBudget()
-          _ = try executor.run(
-            try executor.prepare(statement.sql), statement.arguments, bytesMax: &bytes)
-        } catch {
-          throw SQLiteError(code: 1, message: error.message)
-        }
+    executor.endBudget()
+    do throws(RequestError) {
+      try database.connection.allowingVacuum { () throws(RequestError) in
+        var bytes = limits.responseBytesMax
+        let compiled = try executor.prepare(statement.sql)
+        _ = try executor.run(compiled, statement.arguments, bytesMax: &bytes)
       }
       return EngineResponse(results: [StatementResult()])
     } catch {
-      return EngineResponse(failure: .init(RequestError(error), statement: 0))
+      return .failed(error)
     }
   }
 
@@ -245,8 +242,8 @@ final class WriteGroups {
 }
 
 extension SQLText {
-  /// Whether the text begins with the word VACUUM: such a statement runs outside of transactions. What it may do is for
-  /// the authorizer to say.
+  /// Whether the text begins with the word VACUUM: such a statement runs outside of transactions.
+  /// What it may do is for the authorizer to say.
   var isVacuum: Bool {
     StatementScanner.firstWords(of: self, 1) == ["vacuum"]
   }

@@ -1,5 +1,6 @@
-// The one writer. All writes, own and forwarded, queue to one thread and one connection; those that wait together share a
-// transaction and so one fsync. What is acknowledged is durable and has a place in the order of commits.
+// The one writer. All writes, own and forwarded, queue to one thread and one connection; those that
+// wait together share a transaction and so one fsync. What is acknowledged is durable and has a
+// place in the order of commits.
 
 import Logging
 import NIOCore
@@ -64,7 +65,8 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     switch request.work {
     case .read: reads.submit(pending)
     case .write, .position, .begin, .proceed, .abandon:
-      // One job empties the whole queue: a job for each request would only wake the thread more often.
+      // One job empties the whole queue: a job for each request would only wake the thread more
+      // often.
       let needsJob = queue.withLock { queue in
         queue.requests.append(pending)
         defer { queue.isScheduled = true }

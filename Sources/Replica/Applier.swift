@@ -1,12 +1,14 @@
-// Turns messages from upstream into the state that readers see: decodes pages against their present version, checks that
-// they add up to what the sender says, and publishes. Nothing is visible before it adds up.
+// Turns messages from upstream into the state that readers see: decodes pages against their present
+// version, checks that they add up to what the sender says, and publishes. Nothing is visible
+// before it adds up.
 
 import NIOCore
 import Serving
 import Store
 import WALShip
 
-/// Applies transactions and catch-up pages to a replica's database. It belongs to the applier's thread.
+/// Applies transactions and catch-up pages to a replica's database. It belongs to the applier's
+/// thread.
 final class Applier {
   let database: ReplicaDatabase
   private let ring: TransactionRing

@@ -1,5 +1,6 @@
-// When the WAL of a replica is copied into its file and begun anew. Most of it is copied beside the applier; the applier
-// itself copies only what came meanwhile, so that it never stands still for long.
+// When the WAL of a replica is copied into its file and begun anew. Most of it is copied beside the
+// applier; the applier itself copies only what came meanwhile, so that it never stands still for
+// long.
 
 import Logging
 import NIOCore

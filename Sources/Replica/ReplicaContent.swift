@@ -1,5 +1,5 @@
-// What a replica holds: nothing yet, a first copy that is not complete, or a database. Takes what the upstream session
-// receives to whichever of the three it is.
+// What a replica holds: nothing yet, a first copy that is not complete, or a database. Takes what
+// the upstream session receives to whichever of the three it is.
 
 import Logging
 import NIOCore
@@ -96,7 +96,8 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
     if case .database(let applier) = state { applier.abandon() }
   }
 
-  /// The checksums for a comparison. A database is read again first: its map may not be what is on the disk.
+  /// The checksums for a comparison. A database is read again first: its map may not be what is on
+  /// the disk.
   func checksums() throws -> [UInt64] {
     switch state {
     case .empty: return []

@@ -1,4 +1,5 @@
-// A replica: keeps an ordinary SQLite file equal to its upstream's, serves reads from it, and takes writes to the primary.
+// A replica: keeps an ordinary SQLite file equal to its upstream's, serves reads from it, and takes
+// writes to the primary.
 
 import Logging
 import NIOCore
@@ -11,7 +12,8 @@ import WALShip
 
 /// What a replica is configured with.
 public struct ReplicaConfiguration: Sendable {
-  /// The replica's file. It is made when it is not there; a file that is not a replica's is refused.
+  /// The replica's file. It is made when it is not there; a file that is not a replica's is
+  /// refused.
   public var databasePath: String
   /// Nodes to follow: the first that can be reached is taken.
   public var upstreams: [NodeAddress]
@@ -28,7 +30,8 @@ public struct ReplicaConfiguration: Sendable {
   }
 }
 
-/// A running replica. It can be a part of any Swift server, which then reads the file with any SQLite library.
+/// A running replica. It can be a part of any Swift server, which then reads the file with any
+/// SQLite library.
 public final class ReplicaService: Service, Sendable {
   /// The parts that exist once there is a database.
   private struct Serving: Sendable {
@@ -57,7 +60,8 @@ public final class ReplicaService: Service, Sendable {
 
   /// Opens the replica's file, if there is one, serves it, and begins to follow.
   ///
-  /// - Throws: `ReplicaDatabase.Failure.foreignFile` for a file that is not a replica's, which stays as it is.
+  /// - Throws: `ReplicaDatabase.Failure.foreignFile` for a file that is not a replica's, which
+  ///   stays as it is.
   public init(configuration: ReplicaConfiguration) async throws {
     precondition(!configuration.upstreams.isEmpty, "a replica needs an upstream")
     self.configuration = configuration

@@ -1,6 +1,5 @@
 // The link to the node above: connects, tries again with growing pauses, and carries requests up.
 
-import Glibc
 import Logging
 import NIOCore
 import NIOPosix
@@ -9,7 +8,8 @@ import Store
 import Synchronization
 import WALShip
 
-/// The upstream side of a replica. All of it runs on the applier's event loop, apart from `submit` and `status`.
+/// The upstream side of a replica. All of it runs on the applier's event loop, apart from `submit`
+/// and `status`.
 final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop`
   struct Status: Sendable {
     var address = ""
@@ -185,7 +185,8 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
   ) {
     let held = Held { waiting.loop.execute { waiting.completion(response) } }
     let id = tracker.whenReached(.transaction(txid)) { held.release() }
-    // A link that broke just now may take a while: the client has its token and need not wait for that.
+    // A link that broke just now may take a while: the client has its token and need not wait for
+    // that.
     held.release(
       by: loop.scheduleTask(in: .seconds(5)) {
         tracker.cancel(id)
@@ -257,7 +258,7 @@ func brief(_ error: any Error) -> String {
   switch error {
   case let error as NIOConnectionError:
     error.connectionErrors.first.map { brief($0.error) } ?? "\(error.dnsAError ?? error)"
-  case let error as IOError: String(cString: strerror(error.errnoCode))
+  case let error as IOError: DiskError.text(error.errnoCode)
   case ChannelError.connectTimeout: "no answer"
   default: "\(error)"
   }

@@ -1,4 +1,5 @@
-// The first messages of the upstream connection, and the comparison of pages when positions cannot be trusted.
+// The first messages of the upstream connection, and the comparison of pages when positions cannot
+// be trusted.
 
 import Logging
 import NIOCore

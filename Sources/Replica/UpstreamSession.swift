@@ -1,4 +1,5 @@
-// One connection to the node above: the handshake, then whatever it sends, taken to the content of this replica.
+// One connection to the node above: the handshake, then whatever it sends, taken to the content of
+// this replica.
 
 import Logging
 import NIOCore

@@ -1,4 +1,5 @@
-// What a client asks, whatever protocol it speaks: the line protocol and HTTP are thin shells over these types.
+// What a client asks, whatever protocol it speaks: the line protocol and HTTP are thin shells over
+// these types.
 
 import NIOCore
 import Store

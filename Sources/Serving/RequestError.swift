@@ -2,7 +2,8 @@
 
 /// A failed request: a stable code, a sentence, and whether the same request may be sent again.
 ///
-/// Codes are the extended names of SQLite's result codes (`SQLITE_CONSTRAINT_UNIQUE`) or those of `ErrorCode`.
+/// Codes are the extended names of SQLite's result codes (`SQLITE_CONSTRAINT_UNIQUE`) or those of
+/// `ErrorCode`.
 /// Source: docs/PROTOCOL.md
 public struct RequestError: Error, Equatable, Sendable, CustomStringConvertible {
   public var code: String

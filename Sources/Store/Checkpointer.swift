@@ -1,9 +1,10 @@
 // Keeps the WAL of a primary bounded without ever losing a frame that was not captured.
 //
-// SQLite lets any writer begin the WAL anew once all of its frames are in the file. So the engine holds the checkpoint lock
-// for life: nobody else can copy frames, and it says how many are copied only after they were captured and the page map is
-// durable. It cannot use SQLite's own checkpoint for that, which gives the lock back at its end: a program that waits
-// with a TRUNCATE would get in between. The steps are SQLite's: https://www.sqlite.org/walformat.html
+// SQLite lets any writer begin the WAL anew once all of its frames are in the file. So the engine
+// holds the checkpoint lock for life: nobody else can copy frames, and it says how many are copied
+// only after they were captured and the page map is durable. It cannot use SQLite's own checkpoint
+// for that, which gives the lock back at its end: a program that waits with a TRUNCATE would get in
+// between. The steps are SQLite's: https://www.sqlite.org/walformat.html
 
 import WALShip
 
@@ -40,7 +41,8 @@ public final class Checkpointer {
 
   /// Copies frames into the file, as far as readers allow.
   ///
-  /// - Parameter captured: brings capture up to at least the given place and says what is captured then.
+  /// - Parameter captured: brings capture up to at least the given place and says what is captured
+  ///   then.
   public func run(
     isClean: Bool = false, captured: (LogPlace) throws -> PageMapLive
   ) throws -> Outcome {

@@ -1,5 +1,5 @@
-// One thread of the operating system for one SQLite connection, with a queue of jobs. SQLite blocks, so it never runs on
-// Swift's shared threads.
+// One thread of the operating system for one SQLite connection, with a queue of jobs. SQLite
+// blocks, so it never runs on Swift's shared threads.
 
 import Glibc
 import Synchronization

@@ -1,5 +1,5 @@
-// Notices commits of other processes. The kernel tells when somebody writes to the -wal; whether that became a commit is
-// then read from shared memory. Asleep while nobody writes.
+// Notices commits of other processes. The kernel tells when somebody writes to the -wal; whether
+// that became a commit is then read from shared memory. Asleep while nobody writes.
 
 import Glibc
 import Synchronization
@@ -19,7 +19,8 @@ public final class LogWatcher: @unchecked Sendable {  // one atomic flag
   /// After an event the commit itself can come a little later, at the end of the writer's fsync.
   private static let settleRounds = 40
 
-  /// - Parameter notify: called on the watcher's thread when there are commits that are not captured.
+  /// - Parameter notify: called on the watcher's thread when there are commits that are not
+  ///   captured.
   public init(
     databasePath: String, watch: LogWatch, tracker: PositionTracker,
     notify: @escaping @Sendable () -> Void

@@ -1,5 +1,5 @@
-// Checks of files that may be in use: does each page have the checksum that the page map gives it, and do two files hold
-// the same pages?
+// Checks of files that may be in use: does each page have the checksum that the page map gives it,
+// and do two files hold the same pages?
 
 import Glibc
 import WALShip
@@ -16,7 +16,8 @@ public final class PageComparison {
 
   public let path: String
   public let pageSize: PageSize
-  /// How the pages are read: beside SQLite from a pinned snapshot, or straight from a file without a WAL.
+  /// How the pages are read: beside SQLite from a pinned snapshot, or straight from a file without
+  /// a WAL.
   private enum Source {
     case snapshot(SnapshotPin, SnapshotPin.Pinned)
     case file(DiskFile, Connection)
@@ -84,7 +85,8 @@ public final class PageComparison {
     }
   }
 
-  /// Compares with the page map beside the file. A node may be at work: pages that it changes meanwhile do not count.
+  /// Compares with the page map beside the file. A node may be at work: pages that it changes
+  /// meanwhile do not count.
   public func differencesFromPageMap(limit: Int) throws -> [Difference] {
     let map = try PageMapFile(opening: PrimaryDatabase.pageMapPath(of: path))
     var differences: [Difference] = []
@@ -94,7 +96,8 @@ public final class PageComparison {
       let before = map.entry(pgno)
       let found = try checksum(pgno)
       guard found != before.checksum else { continue }
-      // The entry can be ahead of this snapshot, or behind it for a moment: look at the newest state of both.
+      // The entry can be ahead of this snapshot, or behind it for a moment: look at the newest
+      // state of both.
       if try isExplainedByCommits(pgno, map) { continue }
       differences.append(Difference(pgno: pgno, found: found, expected: before.checksum))
       if differences.count >= limit { break }

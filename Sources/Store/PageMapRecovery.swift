@@ -1,5 +1,5 @@
-// Brings a page map up to date with its database after a restart: from the frames of the WAL where they connect to what
-// the map last made durable, else by comparing every page.
+// Brings a page map up to date with its database after a restart: from the frames of the WAL where
+// they connect to what the map last made durable, else by comparing every page.
 
 import WALShip
 
@@ -57,7 +57,8 @@ struct PageMapRecovery {
     try map.update { $0.live.checksum = checksum }
   }
 
-  /// Compares every page with the map. Differing pages get the number `txid`. The caller keeps writers out.
+  /// Compares every page with the map. Differing pages get the number `txid`. The caller keeps
+  /// writers out.
   ///
   /// - Returns: how many pages differ.
   func scan(

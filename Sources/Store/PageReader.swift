@@ -1,8 +1,10 @@
-// Reads pages as a reader at some place in the WAL sees them: the newest frame up to there, else the file.
+// Reads pages as a reader at some place in the WAL sees them: the newest frame up to there, else
+// the file.
 
 import WALShip
 
-/// A page as of a place in the WAL. Whoever calls must hold a lock that keeps frames and file as they are.
+/// A page as of a place in the WAL. Whoever calls must hold a lock that keeps frames and file as
+/// they are.
 struct PageReader {
   let index: WALIndex
   let log: LogFile

@@ -1,11 +1,13 @@
-// A replica keeps its position inside the database: in bytes of page 1 that SQLite reserves and does not read. So the
-// position is atomic with the data it names, whoever recovers, checkpoints or copies the file. docs/FORMAT.md
+// A replica keeps its position inside the database: in bytes of page 1 that SQLite reserves and
+// does not read. So the position is atomic with the data it names, whoever recovers, checkpoints or
+// copies the file. docs/FORMAT.md
 
 import WALShip
 
 /// The mark that a replica leaves in page 1.
 ///
-/// Bytes 72 to 91 are reserved for expansion: https://www.sqlite.org/fileformat2.html#the_database_header
+/// Bytes 72 to 91 are reserved for expansion:
+/// https://www.sqlite.org/fileformat2.html#the_database_header
 public struct PositionStamp: Equatable, Sendable {
   private static let magic: UInt32 = 0x4544_4745  // "EDGE"
   /// A write version above 2 makes every stock SQLite treat the file as read-only.

@@ -1,9 +1,10 @@
-// Where a node stands, for everybody who must know it: readers that stamp their answers with a token, and requests that
-// wait until this node has reached one.
+// Where a node stands, for everybody who must know it: readers that stamp their answers with a
+// token, and requests that wait until this node has reached one.
 //
-// A snapshot is known by its place in the WAL, so this type turns places into positions. Two rules keep tokens true:
-// a replica tells the tracker of a place *before* it publishes it, and on a primary a reader that saw a commit which
-// has no transaction number yet waits until capture has given it one.
+// A snapshot is known by its place in the WAL, so this type turns places into positions. Two rules
+// keep tokens true: a replica tells the tracker of a place *before* it publishes it, and on a
+// primary a reader that saw a commit which has no transaction number yet waits until capture has
+// given it one.
 
 import Synchronization
 import WALShip
@@ -115,7 +116,8 @@ public final class PositionTracker: @unchecked Sendable {  // all state is used 
     return found.withLock { $0 }
   }
 
-  /// Calls `wake` once, when `target` is reached or the epoch changes; at once if that is so already.
+  /// Calls `wake` once, when `target` is reached or the epoch changes; at once if that is so
+  /// already.
   public func whenReached(_ target: Target, wake: @escaping @Sendable () -> Void) -> WaiterID {
     let (id, now): (UInt64, Bool) = lock.withLock { _ in
       nextWaiter += 1
@@ -138,13 +140,15 @@ public final class PositionTracker: @unchecked Sendable {  // all state is used 
     }
   }
 
-  /// Whether `seen` lies at or before the present place. SQLite adds one to the first salt with each restart.
+  /// Whether `seen` lies at or before the present place. SQLite adds one to the first salt with
+  /// each restart.
   private func covers(_ seen: LogPlace) -> Bool {
     if seen.salts == place.salts { return seen.frame <= place.frame }
     let none = Salts(first: 0, second: 0)
     if seen.salts == none || place.salts == none { return seen.frame == 0 }
     let generations = Int32(bitPattern: seen.salts.first &- place.salts.first)
-    // A WAL is restarted only when everything before was captured, so an empty new one says nothing new.
+    // A WAL is restarted only when everything before was captured, so an empty new one says nothing
+    // new.
     return generations <= 0 || (generations == 1 && seen.frame == 0)
   }
 }

@@ -1,10 +1,11 @@
-// A primary's database: the one writing connection, the capture of everybody's commits, the page map and the
-// checkpointer, opened in an order that loses nothing.
+// A primary's database: the one writing connection, the capture of everybody's commits, the page
+// map and the checkpointer, opened in an order that loses nothing.
 
 import Glibc
 import WALShip
 
-/// An open primary database. It belongs to the writer's thread, apart from what is marked otherwise.
+/// An open primary database. It belongs to the writer's thread, apart from what is marked
+/// otherwise.
 public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
   public let path: String
   public let pageSize: PageSize
@@ -33,7 +34,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
       switch self {
       case .notADatabase(let path): "\(path) is not a SQLite database"
       case .replicaFile(let path):
-        "\(path) is a replica's file; start it with `edge-sql replica`, or make it a primary's with `edge-sql promote`"
+        "\(path) is a replica's file: start it with `edge-sql replica`"
       case .locked(let path):
         "another edge-sql primary, or a program that checkpoints without end, has \(path) open"
       case .cannotSwitchToWAL(let path, let mode):
@@ -171,9 +172,8 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     _ recovery: PageMapRecovery, connection: Connection, isNew: Bool, changeCounter: UInt32
   ) throws -> (capture: WALCapture, notes: [String]) {
     let map = recovery.map
-    try beginLog(recovery.index, connection)
     try connection.execute("BEGIN IMMEDIATE")
-    defer { try? connection.execute("COMMIT") }
+    defer { if !connection.isAutocommit { try? connection.execute("COMMIT") } }
     guard let header = recovery.index.header() else {
       throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
     }
@@ -199,12 +199,18 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     }
     try saveBase(map, history: history, place: header.place, changeCounter: changeCounter)
     capture.epoch = history.current
+    try connection.execute("COMMIT")
+    if header.salts == Salts(first: 0, second: 0) {
+      try beginLog(connection)
+      _ = try capture.capture()
+      try saveBase(map, history: history, place: capture.place, changeCounter: changeCounter)
+    }
     return (capture, notes)
   }
 
-  /// A WAL without a single frame has no salts, and so could not prove later what came after it: write one frame.
-  private static func beginLog(_ index: WALIndex, _ connection: Connection) throws {
-    guard index.header()?.salts == Salts(first: 0, second: 0) else { return }
+  /// A WAL without a single frame has no salts, and so could not prove later what came after it:
+  /// write one frame.
+  private static func beginLog(_ connection: Connection) throws {
     let version = try connection.queryInteger("PRAGMA user_version") ?? 0
     try connection.execute("PRAGMA user_version=\(version)")
   }

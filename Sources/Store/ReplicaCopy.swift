@@ -1,5 +1,6 @@
-// The first copy of a database: pages go straight into a plain file, and only when all of them are there and add up does
-// the file get the database's name. A copy that was cut off goes on where it was.
+// The first copy of a database: pages go straight into a plain file, and only when all of them are
+// there and add up does the file get the database's name. A copy that was cut off goes on where it
+// was.
 
 import WALShip
 
@@ -7,8 +8,8 @@ import WALShip
 public final class ReplicaCopy {
   public let path: String
   public let map: PageMapFile
-  /// Nil once the copy is complete. The descriptor must be closed before SQLite opens the file: closing it later would drop
-  /// the locks that SQLite holds on it.
+  /// Nil once the copy is complete. The descriptor must be closed before SQLite opens the file:
+  /// closing it later would drop the locks that SQLite holds on it.
   private var file: DiskFile?
   private let pageSize: Int
 

@@ -1,8 +1,10 @@
-// A replica's database: the injector, the page map that tells it apart from its upstream, and its checkpoints.
+// A replica's database: the injector, the page map that tells it apart from its upstream, and its
+// checkpoints.
 
 import WALShip
 
-/// An open replica database. It belongs to the applier's thread, apart from what is marked otherwise.
+/// An open replica database. It belongs to the applier's thread, apart from what is marked
+/// otherwise.
 public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
   public let path: String
   public let pageSize: PageSize
@@ -34,8 +36,8 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
 
   /// What lies at `path`.
   ///
-  /// - Throws: `.foreignFile` for anything that is not a replica's database, `SQLITE_CANTOPEN` where no file can be
-  ///   made; nothing was touched.
+  /// - Throws: `.foreignFile` for anything that is not a replica's database, `SQLITE_CANTOPEN`
+  ///   where no file can be made; nothing was touched.
   public static func inspect(_ path: String) throws -> DatabaseHeader? {
     guard let size = Disk.size(path), size > 0 else {
       try Disk.requireFolder(of: path)
@@ -46,7 +48,8 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     return header
   }
 
-  /// Opens a replica's file; it can be read at once. `recoverMap` must follow before anything is applied.
+  /// Opens a replica's file; it can be read at once. `recoverMap` must follow before anything is
+  /// applied.
   public init(path: String, header: DatabaseHeader) throws {
     self.path = path
     pageSize = header.pageSize
@@ -121,7 +124,8 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     position.checksum = map.live.checksum
     tracker.advance(to: position, at: injector.place)
     if injector.place.salts == Salts(first: 0, second: 0), position.txid > .zero {
-      // A WAL without a single frame has no salts, and so could not prove later what came after it: write one frame.
+      // A WAL without a single frame has no salts, and so could not prove later what came after it:
+      // write one frame.
       try injector.publish(pageCount: map.live.pageCount, position: position)
       tracker.advance(to: position, at: injector.place)
       scanned = true
@@ -177,8 +181,8 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     return base
   }
 
-  /// Copies the rest of the WAL into the file and starts it anew. Call it where a few milliseconds do no harm, after
-  /// `ReplicaCheckpointer` did most of the work.
+  /// Copies the rest of the WAL into the file and starts it anew. Call it where a few milliseconds
+  /// do no harm, after `ReplicaCheckpointer` did most of the work.
   ///
   /// - Returns: false when a reader is in the way; try again later.
   public func restartLog(truncate: Bool) throws -> Bool {

@@ -1,4 +1,5 @@
-// Reads the pages of the database as they were at one position, while commits go on: for catch-up, backup and checks.
+// Reads the pages of the database as they were at one position, while commits go on: for catch-up,
+// backup and checks.
 
 import WALShip
 
@@ -52,7 +53,8 @@ public final class SnapshotReader {
   }
 }
 
-/// A read transaction of SQLite's whose place in the WAL is known, so that pages can be read beside SQLite.
+/// A read transaction of SQLite's whose place in the WAL is known, so that pages can be read beside
+/// SQLite.
 public final class SnapshotPin {
   /// The state that is pinned.
   public struct Pinned: Equatable, Sendable {
@@ -97,8 +99,9 @@ public final class SnapshotPin {
       probe.reset()
       let copiedAfter = index.backfilled
       if let after = index.header(), after == before {
-        // SQLite reads the file alone when all of the WAL was copied as the snapshot was opened: then a writer may
-        // reset the WAL, and its frames mean nothing. Which of the two it was must be certain.
+        // SQLite reads the file alone when all of the WAL was copied as the snapshot was opened:
+        // then a writer may reset the WAL, and its frames mean nothing. Which of the two it was
+        // must be certain.
         let fileOnly = copiedBefore >= before.frameCount
         if (fileOnly || copiedAfter < before.frameCount), let accepted = accept(before.place) {
           let count = before.frameCount > 0 ? before.pageCount : try filePageCount()

@@ -22,7 +22,8 @@ public struct PageSize: Hashable, Sendable, CustomStringConvertible {
     self.bytes = bytes
   }
 
-  /// The page that holds the byte at 1 GiB, where SQLite keeps its file locks: never written, never shipped.
+  /// The page that holds the byte at 1 GiB, where SQLite keeps its file locks: never written, never
+  /// shipped.
   ///
   /// Source: https://www.sqlite.org/fileformat2.html#the_lock_byte_page
   @inlinable public var lockPage: Pgno { Pgno(UInt32(0x4000_0000 / bytes) + 1) }
@@ -40,7 +41,8 @@ public struct TXID: Hashable, Comparable, Sendable, CustomStringConvertible {
   public var description: String { "\(rawValue)" }
 }
 
-/// A line of history. It is new on promotion, on restore, and on any start that cannot prove that it continues.
+/// A line of history. It is new on promotion, on restore, and on any start that cannot prove that
+/// it continues.
 public struct Epoch: Hashable, Comparable, Sendable, CustomStringConvertible {
   public var rawValue: UInt32
   @inlinable public init(_ rawValue: UInt32) { self.rawValue = rawValue }
@@ -79,7 +81,8 @@ public struct DatabaseChecksum: Hashable, Sendable, CustomStringConvertible {
   public var description: String { hex(rawValue, digits: 16) }
 }
 
-/// Where a node stands: which database, which history, after which transaction, and what the pages then add up to.
+/// Where a node stands: which database, which history, after which transaction, and what the pages
+/// then add up to.
 public struct Position: Hashable, Sendable, CustomStringConvertible {
   public var database: DatabaseID
   public var epoch: Epoch

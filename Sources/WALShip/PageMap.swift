@@ -1,6 +1,6 @@
-// The page map replaces a log: for each page, which transaction changed it last, and what its bytes add up to.
-// A replica at any position gets exactly the pages changed since. This file is the format; `PageMapFile` in Store
-// keeps it on disk. Layout: docs/FORMAT.md
+// The page map replaces a log: for each page, which transaction changed it last, and what its bytes
+// add up to. A replica at any position gets exactly the pages changed since. This file is the
+// format; `PageMapFile` in Store keeps it on disk. Layout: docs/FORMAT.md
 
 /// What the map knows of one page.
 public struct PageMapEntry: Hashable, Sendable {
@@ -15,7 +15,8 @@ public struct PageMapEntry: Hashable, Sendable {
   public static let absent = PageMapEntry(txid: .zero, checksum: 0)
 }
 
-/// The end of an earlier epoch: its transactions up to `last` belong to the present history, later ones are lost.
+/// The end of an earlier epoch: its transactions up to `last` belong to the present history, later
+/// ones are lost.
 public struct EpochFork: Hashable, Sendable {
   public var epoch: Epoch
   public var last: TXID
@@ -48,7 +49,8 @@ public struct EpochHistory: Hashable, Sendable {
     return survives
   }
 
-  /// Begins a new epoch. `last` is the last transaction of the present epoch that the new one builds on.
+  /// Begins a new epoch. `last` is the last transaction of the present epoch that the new one
+  /// builds on.
   public mutating func fork(after last: TXID) {
     forks.append(EpochFork(epoch: current, last: last))
     if forks.count > Self.forksMax { forks.removeFirst(forks.count - Self.forksMax) }
@@ -77,9 +79,11 @@ public struct PageMapBase: Hashable, Sendable {
   public var pageCount: UInt32
   /// Set by an orderly stop: the file was complete and the WAL empty or as named by `place`.
   public var isClean: Bool
-  /// Identifies the run of the operating system: within one, writes to the map survive the end of a process.
+  /// Identifies the run of the operating system: within one, writes to the map survive the end of a
+  /// process.
   public var bootID: [UInt8] = []
-  /// The file change counter of the database header then: a smaller one later means an older copy of the file.
+  /// The file change counter of the database header then: a smaller one later means an older copy
+  /// of the file.
   public var changeCounter: UInt32 = 0
 
   public init(
@@ -144,7 +148,8 @@ public struct PageMapBase: Hashable, Sendable {
   }
 }
 
-/// How far the entries have come, rewritten with each transaction; trusted only within one run of the system.
+/// How far the entries have come, rewritten with each transaction; trusted only within one run of
+/// the system.
 public struct PageMapLive: Hashable, Sendable {
   public static let byteCount = 64
   public var sequence: UInt64

@@ -1,4 +1,5 @@
-// A primary's commits, applied to a replica's file by the production parts, without a network between them.
+// A primary's commits, applied to a replica's file by the production parts, without a network
+// between them.
 
 import EdgeTesting
 import Glibc
@@ -113,7 +114,8 @@ private final class Pair {
     let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
     for round in 0..<12 {
       try pair.commit(
-        "INSERT INTO t(b) WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<60) SELECT randomblob(900) FROM c"
+        "INSERT INTO t(b) WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c LIMIT 60)"
+          + "SELECT randomblob(900) FROM c"
       )
       if round % 3 == 2 {
         try pair.commit("DELETE FROM t WHERE a % 2 = \(round % 2)")
@@ -165,8 +167,8 @@ private final class Pair {
     try pair.requireEqual()
   }
 
-  /// Closing any descriptor of a file drops the locks of the whole process on it. A stock program that then closes the
-  /// database last would remove the WAL under the replica.
+  /// Closing any descriptor of a file drops the locks of the whole process on it. A stock program
+  /// that then closes the database last would remove the WAL under the replica.
   @Test func aProgramThatComesAndGoesNeverRemovesTheLog() throws {
     guard let sqlite = Program(named: "sqlite3") else { return }
     let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")

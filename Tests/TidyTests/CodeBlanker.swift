@@ -1,6 +1,8 @@
-// Tells code from comments and strings, well enough for the house rules. Regex literals are taken for code.
+// Tells code from comments and strings, well enough for the house rules. Regex literals are taken
+// for code.
 
-/// Replaces comments and the contents of strings by spaces; line ends stay. Code inside `\( )` is code.
+/// Replaces comments and the contents of strings by spaces; line ends stay. Code inside `\( )` is
+/// code.
 struct CodeBlanker {
   private enum Mode {
     /// Open parentheses; at a closing one too many, an interpolation ends.

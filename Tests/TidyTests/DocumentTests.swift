@@ -1,4 +1,5 @@
-// Keeps the documents true where a program can tell: links lead somewhere, and tests that are named exist.
+// Keeps the documents true where a program can tell: links lead somewhere, and tests that are named
+// exist.
 
 import Testing
 
@@ -35,12 +36,13 @@ import Testing
     }
   }
 
-  /// Files that are named in backquotes by their path from the top.
+  /// Files that are named in backquotes by their path from the top, or from where the document is.
   @Test func filesThatAreNamedExist() {
     for file in Repository.documents {
       for (index, line) in file.lines.enumerated() {
         for match in line.matches(of: /`((?:Sources|Tests|Scripts|docs|Benchmarks)\/[\w.\/-]+)`/) {
-          guard !Repository.exists(String(match.1)) else { continue }
+          let isThere = ["", file.folder].contains { Repository.exists($0 + match.1) }
+          guard !isThere else { continue }
           Issue.record("\(file.path):\(index + 1): \(match.1) does not exist")
         }
       }

@@ -1,4 +1,5 @@
-// The house rules of CONTRIBUTING.md that a program can check. Each failure names its file and line.
+// The house rules of CONTRIBUTING.md that a program can check. Each failure names its file and
+// line.
 
 import Testing
 
@@ -6,7 +7,8 @@ import Testing
   static let lineCountMax = 399
   static let functionLinesMax = 100
   static let lineCharactersMax = 120
-  /// Files under Tests that may sleep. Waiting is for `EdgeTesting`, which looks again until a deadline.
+  /// Files under Tests that may sleep. Waiting is for `EdgeTesting`, which looks again until a
+  /// deadline.
   static let mayWait: Set<String> = []
 
   private var swiftFiles: [SourceFile] { Repository.sources + Repository.tests }

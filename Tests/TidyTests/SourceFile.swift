@@ -1,5 +1,5 @@
-// A file of this repository as the house rules see it: its lines, and the same lines with comments and the contents of
-// strings blanked out, so that a rule about code does not trip over prose.
+// A file of this repository as the house rules see it: its lines, and the same lines with comments
+// and the contents of strings blanked out, so that a rule about code does not trip over prose.
 
 import Foundation
 
@@ -26,7 +26,8 @@ struct SourceFile {
       .map { Substring($0) }
   }
 
-  /// Whether `word` is anywhere in the file. Patterns are slow; most files need not be searched with them.
+  /// Whether `word` is anywhere in the file. Patterns are slow; most files need not be searched
+  /// with them.
   func mentions(_ word: String) -> Bool {
     strstr(characters, word) != nil
   }
@@ -37,10 +38,14 @@ struct SourceFile {
     return parts.count > 2 ? String(parts[1]) : ""
   }
 
+  /// `docs/` of `docs/FORMAT.md`; empty at the top.
+  var folder: String { path.lastIndex(of: "/").map { String(path[...$0]) } ?? "" }
+
   /// Lines without the empty one behind a last line end.
   var lineCount: Int { lines.last == "" ? lines.count - 1 : lines.count }
 
-  /// The lines of code that match, as findings; only files that mention one of `words` are searched.
+  /// The lines of code that match, as findings; only files that mention one of `words` are
+  /// searched.
   func findings(
     of words: String..., in pattern: some RegexComponent, _ message: String
   ) -> [Finding] {

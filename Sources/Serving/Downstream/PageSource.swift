@@ -1,4 +1,5 @@
-// Reads pages for followers that catch up: from short snapshots, so that the WAL is never pinned for long.
+// Reads pages for followers that catch up: from short snapshots, so that the WAL is never pinned
+// for long.
 
 import NIOCore
 import Store
@@ -150,7 +151,8 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
     for pgno in pages {
       let page = try reader.read(pgno)
       let entry = map.entry(pgno)
-      // An entry later than the snapshot says nothing about this version; the next round sends the later one.
+      // An entry later than the snapshot says nothing about this version; the next round sends the
+      // later one.
       if entry.txid <= snapshot.position.txid, pageChecksum(page, pgno: pgno) != entry.checksum {
         throw Failure.damagedPage(pgno)
       }

@@ -1,4 +1,5 @@
-// The secret that nodes share, and the proofs that both sides of a connection know it. The secret itself never travels.
+// The secret that nodes share, and the proofs that both sides of a connection know it. The secret
+// itself never travels.
 
 import Crypto
 import NIOCore
@@ -27,7 +28,8 @@ public struct ShipSecret: Sendable, CustomStringConvertible {
 
   public init(bytes: [UInt8]) { key = SymmetricKey(data: bytes) }
 
-  /// Reads the secret from a file that only its owner may read; white space around it does not count.
+  /// Reads the secret from a file that only its owner may read; white space around it does not
+  /// count.
   public init(file path: String) throws(Failure) {
     guard let mode = Disk.permissions(path), let bytes = try? Disk.readPrefix(of: path, count: 4096)
     else { throw .unreadable(path) }
@@ -48,7 +50,8 @@ public struct ShipSecret: Sendable, CustomStringConvertible {
     case welcome = "edge-sql ship welcome"
   }
 
-  /// A proof over both nonces and whatever the message says; the role keeps it from being played back.
+  /// A proof over both nonces and whatever the message says; the role keeps it from being played
+  /// back.
   public func proof(_ role: Role, _ nonces: [[UInt8]], body: ByteBuffer = ByteBuffer()) -> [UInt8] {
     var mac = HMAC<SHA256>(key: key)
     mac.update(data: Array(role.rawValue.utf8))

@@ -1,4 +1,5 @@
-// The side of a node that others follow: accepts their connections and tells all of them when there is something new.
+// The side of a node that others follow: accepts their connections and tells all of them when there
+// is something new.
 
 import Logging
 import NIOCore
@@ -7,7 +8,8 @@ import Store
 import Synchronization
 import WALShip
 
-/// What the followers of a node are served from; the same on a primary and on a replica that ships onwards.
+/// What the followers of a node are served from; the same on a primary and on a replica that ships
+/// onwards.
 public struct ShipSource: Sendable {
   public var node: NodeIdentity
   public var tracker: PositionTracker

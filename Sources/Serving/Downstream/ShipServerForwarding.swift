@@ -16,7 +16,8 @@ extension ShipServerSession {
   func answer(_ number: UInt64, _ request: EngineRequest, _ response: EngineResponse) {
     noteTransaction(request, response)
     guard case .serving = phase else { return }
-    // What the answer speaks of goes out first, so that the follower has it when the answer arrives.
+    // What the answer speaks of goes out first, so that the follower has it when the answer
+    // arrives.
     pump()
     for piece in ShipFragment.split(response.encode(), request: number) {
       send(ShipMessage(.response, body: piece.encode()))

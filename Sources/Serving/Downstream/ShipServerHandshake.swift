@@ -1,4 +1,5 @@
-// The first messages of a follower's connection: who it is, whether it knows the secret, and how it will be served.
+// The first messages of a follower's connection: who it is, whether it knows the secret, and how it
+// will be served.
 
 import Logging
 import NIOCore
@@ -14,7 +15,9 @@ extension ShipServerSession {
     else {
       return refuse(
         .version,
-        "this node speaks protocol \(ShipProtocolVersion.lowest) to \(ShipProtocolVersion.highest), the follower \(hello.lowestVersion) to \(hello.highestVersion)"
+        "this node speaks protocol \(ShipProtocolVersion.lowest) to "
+          + "\(ShipProtocolVersion.highest), the follower \(hello.lowestVersion) to "
+          + "\(hello.highestVersion)"
       )
     }
     let nonces = [hello.nonce, ShipSecret.nonce()]

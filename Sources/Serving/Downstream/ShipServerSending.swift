@@ -10,7 +10,8 @@ extension ShipServerSession {
   func pump() {
     guard case .serving = phase, let context else { return }
     while context.channel.isWritable, sender != nil {
-      // Read the position before the ring: what the position promises is then in the ring, or gone from it for good.
+      // Read the position before the ring: what the position promises is then in the ring, or gone
+      // from it for good.
       let head = source.tracker.position.txid
       guard let action = sender?.next(head: head, ringFirst: source.ring.first) else { break }
       guard perform(action, head: head) else { break }

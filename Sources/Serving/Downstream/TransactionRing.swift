@@ -1,5 +1,6 @@
-// The last transactions, each encoded once for all followers. A follower that needs an older one catches up by pages, so
-// the ring may forget whenever it likes: it bounds memory, not what a replica can get.
+// The last transactions, each encoded once for all followers. A follower that needs an older one
+// catches up by pages, so the ring may forget whenever it likes: it bounds memory, not what a
+// replica can get.
 
 import DequeModule
 import NIOCore

@@ -4,7 +4,8 @@ import NIOCore
 import Store
 import WALShip
 
-/// Reads what `ByteBuffer.write…` below wrote; the bytes come from another node and are not trusted.
+/// Reads what `ByteBuffer.write…` below wrote; the bytes come from another node and are not
+/// trusted.
 struct EngineReader {
   var reader: BodyReader
 

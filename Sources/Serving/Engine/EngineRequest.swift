@@ -1,5 +1,5 @@
-// What a node asks of the primary's engine, and what comes back. On the primary it goes to the writer; on a replica it
-// travels up the ship connection, in one round trip.
+// What a node asks of the primary's engine, and what comes back. On the primary it goes to the
+// writer; on a replica it travels up the ship connection, in one round trip.
 
 import NIOCore
 import Store
@@ -38,7 +38,8 @@ public struct EngineRequest: Equatable, Sendable {
     case read([StatementRequest])
     /// Only where the primary stands.
     case position
-    /// Opens an interactive write transaction, checks its basis if there is one, and runs statements in it.
+    /// Opens an interactive write transaction, checks its basis if there is one, and runs
+    /// statements in it.
     case begin(basis: TransactionBasis?, [StatementRequest])
     /// Runs statements in an open transaction; COMMIT and ROLLBACK are statements, too.
     case proceed(transaction: UInt64, [StatementRequest])

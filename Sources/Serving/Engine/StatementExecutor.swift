@@ -1,4 +1,5 @@
-// Runs statements on one connection and collects their results, for the writer and for reads that were forwarded.
+// Runs statements on one connection and collects their results, for the writer and for reads that
+// were forwarded.
 
 import NIOCore
 import Store
@@ -18,7 +19,8 @@ public final class StatementExecutor {
     connection.limit(budget)
   }
 
-  /// Forgets what an earlier client inserted: `last_insert_rowid()` is a matter of one request, or one transaction.
+  /// Forgets what an earlier client inserted: `last_insert_rowid()` is a matter of one request, or
+  /// one transaction.
   public func beginRequest() { connection.lastInsertRowid = 0 }
 
   /// Gives the statements that follow `milliseconds` in all, at most the server's limit.
@@ -101,6 +103,9 @@ public final class StatementExecutor {
     if error.primaryCode == SQLiteError.interrupted, budget.wasSpent {
       return RequestError(.statementTimeout, "the statement took longer than it may")
     }
+    if let refusal = connection.refusal, error.message.contains("authoriz") {
+      return RequestError(.notAllowed, refusal)
+    }
     return RequestError(error)
   }
 }
@@ -139,10 +144,9 @@ extension Statement {
   }
 
   private func countMismatch(_ count: Int) -> RequestError {
-    RequestError(
-      .badRequest,
-      "the statement has \(parameterCount) parameter\(parameterCount == 1 ? "" : "s"), the request \(count) argument\(count == 1 ? "" : "s")"
-    )
+    let parameters = "\(parameterCount) parameter\(parameterCount == 1 ? "" : "s")"
+    let arguments = "\(count) argument\(count == 1 ? "" : "s")"
+    return RequestError(.badRequest, "the statement has \(parameters), the request \(arguments)")
   }
 }
 

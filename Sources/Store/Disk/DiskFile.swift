@@ -19,8 +19,11 @@ public struct DiskError: Error, Equatable, Sendable, CustomStringConvertible {
   public var path: String
   public var isDiskFull: Bool { errorNumber == ENOSPC || errorNumber == EDQUOT }
   public var description: String {
-    "\(operation.rawValue) failed on \(path): \(String(cString: strerror(errorNumber)))"
+    "\(operation.rawValue) failed on \(path): \(Self.text(errorNumber))"
   }
+
+  /// The system's words for an `errno`.
+  public static func text(_ number: Int32) -> String { String(cString: strerror(number)) }
 }
 
 /// Lets tests fail chosen disk operations of this process.
@@ -31,7 +34,8 @@ public enum DiskFaults {
   private static let hook = Mutex<Injection?>(nil)
   private static let isArmed = Atomic<Bool>(false)
 
-  /// From now on, asks `injection`; nil ends it. Tests that run side by side tell themselves apart by their paths.
+  /// From now on, asks `injection`; nil ends it. Tests that run side by side tell themselves apart
+  /// by their paths.
   public static func install(_ injection: Injection?) {
     hook.withLock { $0 = injection }
     isArmed.store(injection != nil, ordering: .releasing)
@@ -44,7 +48,8 @@ public enum DiskFaults {
   }
 }
 
-/// An open file. Reads and writes are complete or fail; EINTR and short transfers are dealt with here.
+/// An open file. Reads and writes are complete or fail; EINTR and short transfers are dealt with
+/// here.
 public final class DiskFile: Sendable {
   public enum Mode: Sendable { case readOnly, readWrite, create }
 
@@ -104,7 +109,8 @@ public final class DiskFile: Sendable {
     }
   }
 
-  /// Makes the bytes durable. A failure is final: the bytes may be lost, and a second try would not say so.
+  /// Makes the bytes durable. A failure is final: the bytes may be lost, and a second try would not
+  /// say so.
   ///
   /// Source: https://wiki.postgresql.org/wiki/Fsync_Errors
   public func sync(_ operation: DiskOperation) throws(DiskError) {
@@ -188,7 +194,8 @@ public enum Disk {
 }
 
 extension Disk {
-  /// - Throws: `SQLITE_CANTOPEN` when the folder that `path` is to lie in is missing, or may not be written.
+  /// - Throws: `SQLITE_CANTOPEN` when the folder that `path` is to lie in is missing, or may not be
+  ///   written.
   static func requireFolder(of path: String) throws(SQLiteError) {
     let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
     guard access(folder, W_OK | X_OK) == 0 else {
@@ -202,5 +209,24 @@ extension Disk {
   public static func permissions(_ path: String) -> UInt32? {
     var info = stat()
     return stat(path, &info) == 0 ? UInt32(info.st_mode & 0o7777) : nil
+  }
+}
+
+extension Disk {
+  /// Puts a small file in the place of another one, readable by its owner alone.
+  public static func replace(_ path: String, with bytes: [UInt8]) throws(DiskError) {
+    let temporary = "\(path).\(getpid())"
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else {
+      throw DiskError(operation: .openCopy, errorNumber: errno, path: temporary)
+    }
+    let written = Glibc.write(descriptor, bytes, bytes.count)
+    let number = errno
+    close(descriptor)
+    guard written == bytes.count else {
+      unlink(temporary)
+      throw DiskError(operation: .writeCopy, errorNumber: number, path: temporary)
+    }
+    try rename(temporary, to: path)
   }
 }

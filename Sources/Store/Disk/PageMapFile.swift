@@ -1,5 +1,6 @@
-// The page map on disk: a shared mapping, so that what was written survives the end of the process. What must survive
-// a power loss is made durable by `saveBase`, before the WAL that could rebuild it is reset. Format: docs/FORMAT.md
+// The page map on disk: a shared mapping, so that what was written survives the end of the process.
+// What must survive a power loss is made durable by `saveBase`, before the WAL that could rebuild
+// it is reset. Format: docs/FORMAT.md
 
 import Glibc
 import Synchronization
@@ -46,7 +47,8 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
 
   /// Opens a map that is there.
   ///
-  /// - Throws: `DiskError`, `PageMapIdentity.Failure`; a damaged map must be built again from the database.
+  /// - Throws: `DiskError`, `PageMapIdentity.Failure`; a damaged map must be built again from the
+  ///   database.
   public init(opening path: String) throws {
     self.path = path
     file = try DiskFile(path: path, mode: .readWrite, operation: .openPageMap)
@@ -208,7 +210,8 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
     /// Forgets a page whose bytes are gone; the checksum of the database is the caller's to keep.
     func forget(_ pgno: Pgno) { map.store(pgno, .absent) }
 
-    /// Forgets entries beyond the end of the database, which a cut-off transaction may have left there.
+    /// Forgets entries beyond the end of the database, which a cut-off transaction may have left
+    /// there.
     mutating func clear(beyond pageCount: UInt32) {
       guard Int(pageCount) < map.capacity else { return }
       for index in Int(pageCount)..<map.capacity { map.store(Pgno(UInt32(index + 1)), .absent) }
@@ -224,7 +227,8 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
     }
   }
 
-  /// The pages after `cursor` that changed after `txid`, at most `limit`, in order, looking at `scan` pages at most.
+  /// The pages after `cursor` that changed after `txid`, at most `limit`, in order, looking at
+  /// `scan` pages at most.
   ///
   /// - Returns: the pages, and the page after which to go on; nil when the end was reached.
   public func changedPages(

@@ -22,7 +22,8 @@ public struct StatementFacts: Equatable, Sendable {
   public var modifiesRows = false
   /// Uses TEMP objects, which belong to one connection.
   public var usesTemporaryObjects = false
-  /// Calls `count()`, which can walk a whole table in one virtual instruction, where no budget stops it.
+  /// Calls `count()`, which can walk a whole table in one virtual instruction, where no budget
+  /// stops it.
   public var countsRows = false
   /// Changes the schema: such a statement is never kept compiled.
   public var changesSchema = false
@@ -148,7 +149,8 @@ final class AuthorizerContext {
   ]
 }
 
-/// Trampoline from C; the context is the connection's `AuthorizerContext`, alive as long as the connection.
+/// Trampoline from C; the context is the connection's `AuthorizerContext`, alive as long as the
+/// connection.
 func installAuthorizer(_ context: AuthorizerContext, on database: OpaquePointer) {
   sqlite3_set_authorizer(
     database,

@@ -1,4 +1,5 @@
-// One SQLite connection. It belongs to one thread at a time; only `interrupt()` may be called from others.
+// One SQLite connection. It belongs to one thread at a time; only `interrupt()` may be called from
+// others.
 
 import CSQLite
 import Glibc
@@ -53,7 +54,8 @@ public final class Connection {
 
   /// Compiles the first statement of `sql`.
   ///
-  /// - Returns: the statement, nil when the text holds none (white space, a comment), and how many bytes were read.
+  /// - Returns: the statement, nil when the text holds none (white space, a comment), and how many
+  ///   bytes were read.
   public func prepare(
     _ sql: UnsafeRawBufferPointer, persistent: Bool = false
   ) throws(SQLiteError) -> (statement: Statement?, bytesRead: Int) {
@@ -107,6 +109,9 @@ public final class Connection {
     return number
   }
 
+  /// Why the authorizer refused what the last statement wanted, also while it ran.
+  public var refusal: String? { authorizer.facts.refusal }
+
   // MARK: State
 
   public var isAutocommit: Bool { sqlite3_get_autocommit(handle) != 0 }
@@ -137,7 +142,7 @@ public final class Connection {
   }
 
   /// Runs `body` with what VACUUM needs: it attaches a nameless file of its own.
-  public func allowingVacuum<T>(_ body: () throws(SQLiteError) -> T) throws(SQLiteError) -> T {
+  public func allowingVacuum<T, E: Error>(_ body: () throws(E) -> T) throws(E) -> T {
     authorizer.vacuuming = true
     sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 2)
     defer {
@@ -169,7 +174,8 @@ public final class Connection {
     sqlite3_file_control(handle, "main", SQLITE_FCNTL_PERSIST_WAL, &persist)
   }
 
-  /// Keeps track for `takeCommittedFrames()`. It takes the one hook that automatic checkpoints would use.
+  /// Keeps track for `takeCommittedFrames()`. It takes the one hook that automatic checkpoints
+  /// would use.
   ///
   /// Source: https://www.sqlite.org/c3ref/wal_hook.html
   public func countFrames() {
@@ -183,7 +189,8 @@ public final class Connection {
       }, Unmanaged.passUnretained(self).toOpaque())
   }
 
-  /// The last frame of the WAL that this connection committed since the last call; nil when it committed none.
+  /// The last frame of the WAL that this connection committed since the last call; nil when it
+  /// committed none.
   public func takeCommittedFrames() -> UInt32? {
     defer { committedFrames = 0 }
     return committedFrames > 0 ? committedFrames : nil
@@ -204,8 +211,8 @@ public final class Connection {
     sqlite3_busy_timeout(handle, Int32(clamping: milliseconds))
   }
 
-  /// Waits for locks in short steps, so that a writer among busy programs gets its turn: SQLite's own timeout sleeps up
-  /// to a tenth of a second between tries.
+  /// Waits for locks in short steps, so that a writer among busy programs gets its turn: SQLite's
+  /// own timeout sleeps up to a tenth of a second between tries.
   public func waitForLocks(milliseconds: Int) {
     let steps = milliseconds * 1000 / Self.lockStepMicroseconds
     sqlite3_busy_handler(
@@ -236,13 +243,15 @@ public final class Connection {
   }
 }
 
-/// Stops the running statement of a connection; may be used from any thread while the connection lives.
+/// Stops the running statement of a connection; may be used from any thread while the connection
+/// lives.
 public struct Interrupter: @unchecked Sendable {  // sqlite3_interrupt is documented as thread-safe
   let handle: OpaquePointer
   public func interrupt() { sqlite3_interrupt(handle) }
 }
 
-/// How long the statements of a connection may run; asked every `instructionsPerCheck` virtual instructions.
+/// How long the statements of a connection may run; asked every `instructionsPerCheck` virtual
+/// instructions.
 public final class StatementBudget {
   public let instructionsPerCheck: Int32
   /// Checks left in the present run; nil for no limit by count.

@@ -44,7 +44,8 @@ public struct SQLiteError: Error, Equatable, Sendable, CustomStringConvertible {
   public static let notADatabase = SQLITE_NOTADB
   public static let cannotOpen = SQLITE_CANTOPEN
 
-  /// True for the errors that say nothing about the request: the disk, the memory or another process is to blame.
+  /// True for the errors that say nothing about the request: the disk, the memory or another
+  /// process is to blame.
   public var isEnvironmental: Bool {
     switch primaryCode {
     case SQLITE_BUSY, SQLITE_LOCKED, SQLITE_NOMEM, SQLITE_IOERR, SQLITE_FULL, SQLITE_CORRUPT,

@@ -1,4 +1,5 @@
-// The pages of a publish in the making: kept in memory in the layout of frames, written to the WAL in large pieces.
+// The pages of a publish in the making: kept in memory in the layout of frames, written to the WAL
+// in large pieces.
 
 import WALShip
 

@@ -1,4 +1,5 @@
-// The engine's own descriptor of a -wal file. SQLite takes no locks on it, so opening and closing it is harmless.
+// The engine's own descriptor of a -wal file. SQLite takes no locks on it, so opening and closing
+// it is harmless.
 
 import WALShip
 

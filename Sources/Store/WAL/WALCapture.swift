@@ -1,5 +1,6 @@
-// Turns new frames of the WAL into transactions: splits them at commit marks, numbers them, keeps the page map, and
-// encodes each page against its previous version. It sees the commits of every process alike.
+// Turns new frames of the WAL into transactions: splits them at commit marks, numbers them, keeps
+// the page map, and encodes each page against its previous version. It sees the commits of every
+// process alike.
 
 import NIOCore
 import WALShip
@@ -12,7 +13,8 @@ public struct CapturedTransaction: Sendable {
   /// Pages that the commit changed.
   public var pages: Int
   public var rawBytes: Int
-  /// The body of the live message; nil when the commit is too large for one, so that replicas catch up by pages.
+  /// The body of the live message; nil when the commit is too large for one, so that replicas catch
+  /// up by pages.
   public var body: ByteBuffer?
 }
 
@@ -98,8 +100,8 @@ public final class WALCapture {
   }
 
   private func followRestart(to header: WALIndexHeader) throws {
-    // The lock protocol of `Checkpointer` lets nobody reset the WAL before it is captured, so a new generation begins
-    // exactly where the old one was left.
+    // The lock protocol of `Checkpointer` lets nobody reset the WAL before it is captured, so a new
+    // generation begins exactly where the old one was left.
     let isNext = header.salts.first == place.salts.first &+ 1 || place.frame == 0
     guard isNext else { throw CaptureError.historyLost(seen: place, found: header.place) }
     place = LogPlace(salts: header.salts, frame: 0)
@@ -124,7 +126,8 @@ public final class WALCapture {
         guard count > 0 else { throw CaptureError.damagedFrame(frame) }
         let run = try commitRun(frames: count, at: frame)
         commit = run.commit
-        // A small commit can lie across the end of a first, short read: then read it again as a whole.
+        // A small commit can lie across the end of a first, short read: then read it again as a
+        // whole.
         if commit == 0, frame == first, count < chunkFrames, Int(last - frame) + 1 > count {
           count = try log.readFrames(
             from: frame, count: min(chunkFrames, Int(last - frame) + 1), into: chunk.bytes)
@@ -171,7 +174,8 @@ public final class WALCapture {
     return body
   }
 
-  /// How many of the frames in the chunk belong to the present transaction, and its page count if it ends there.
+  /// How many of the frames in the chunk belong to the present transaction, and its page count if
+  /// it ends there.
   private func commitRun(frames: Int, at first: UInt32) throws -> (frames: Int, commit: UInt32) {
     for number in 0..<frames {
       let header = try FrameHeader(decoding: headerBytes(number))
@@ -221,7 +225,8 @@ public final class WALCapture {
     try editor.set(pgno, PageMapEntry(txid: txid, checksum: pageChecksum(page, pgno: pgno)))
   }
 
-  /// The page as it was before this transaction, if it can still be had: a checkpoint may have overwritten the file.
+  /// The page as it was before this transaction, if it can still be had: a checkpoint may have
+  /// overwritten the file.
   private func previousVersion(
     of pgno: Pgno, before first: UInt32, checksum: UInt64
   ) throws -> UnsafeRawBufferPointer? {
@@ -231,7 +236,8 @@ public final class WALCapture {
     return base.readOnly
   }
 
-  /// Pages by which the file grew without a frame: SQLite does not write free pages. They are what a reader sees there.
+  /// Pages by which the file grew without a frame: SQLite does not write free pages. They are what
+  /// a reader sees there.
   private func takeGrownPages(
     from old: UInt32, to new: UInt32, txid: TXID, through last: UInt32,
     editor: inout PageMapFile.Editor, body: inout ByteBuffer?

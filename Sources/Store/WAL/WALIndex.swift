@@ -6,8 +6,8 @@ import WALShip
 
 /// The shared-memory index of a WAL: its header, where each page's newest frame is, and its locks.
 ///
-/// The mapping belongs to `connection`, which must outlive this object. Reading is possible on any thread; whoever
-/// writes must hold `Lock.write`.
+/// The mapping belongs to `connection`, which must outlive this object. Reading is possible on any
+/// thread; whoever writes must hold `Lock.write`.
 final class WALIndex: @unchecked Sendable {  // atomic loads, checksums
   static let blockBytes = 32768
   /// Frames that the first block, which also holds the header, and each later block can name.

@@ -1,6 +1,7 @@
-// Makes transactions from elsewhere visible to every reader of a stock SQLite file: appends frames to its -wal, names
-// them in the wal-index, and publishes a new header. Readers are never blocked. The write lock is held for life, so no
-// other program can write. The steps and why they are in this order: docs/ARCHITECTURE.md
+// Makes transactions from elsewhere visible to every reader of a stock SQLite file: appends frames
+// to its -wal, names them in the wal-index, and publishes a new header. Readers are never blocked.
+// The write lock is held for life, so no other program can write. The steps and why they are in
+// this order: docs/ARCHITECTURE.md
 
 import Glibc
 import WALShip
@@ -22,7 +23,8 @@ public final class WALInjector {
   private var header: WALIndexHeader
 
   public enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
-    /// Another process holds the write lock: another replica serves this file, or a program is writing to it.
+    /// Another process holds the write lock: another replica serves this file, or a program is
+    /// writing to it.
     case inUse
     /// The last commit does not carry a replica's stamp.
     case foreignWrite
@@ -176,8 +178,8 @@ public final class WALInjector {
 
   /// Starts the WAL again from its first frame, if all of it was copied and nobody reads from it.
   ///
-  /// Never SQLite's own RESTART or TRUNCATE: they wait for readers while they hold the locks. What is durable in the
-  /// page map must cover the present place.
+  /// Never SQLite's own RESTART or TRUNCATE: they wait for readers while they hold the locks. What
+  /// is durable in the page map must cover the present place.
   /// - Returns: false when a reader is in the way; try again later.
   public func restartLog(position: Position, truncate: Bool) throws -> Bool {
     guard batch == nil, isFullyCopied else { return false }

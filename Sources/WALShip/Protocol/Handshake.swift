@@ -1,5 +1,6 @@
-// The first four messages of a connection: versions and nonces, proofs of a shared secret both ways, and who stands where.
-// The proofs are computed by whoever owns the secret; here is only what they cover.
+// The first four messages of a connection: versions and nonces, proofs of a shared secret both
+// ways, and who stands where. The proofs are computed by whoever owns the secret; here is only what
+// they cover.
 
 import NIOCore
 

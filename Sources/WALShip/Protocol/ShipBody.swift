@@ -1,4 +1,5 @@
-// Reads and writes the fields of message bodies that are not hot: bounds are checked, lengths are capped.
+// Reads and writes the fields of message bodies that are not hot: bounds are checked, lengths are
+// capped.
 
 import NIOCore
 

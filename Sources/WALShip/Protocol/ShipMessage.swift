@@ -1,5 +1,6 @@
-// The messages between nodes. One connection carries live transactions, catch-up pages, acknowledgements, heartbeats and
-// forwarded requests, so that nothing waits behind a bulk copy. Sequence diagrams and byte tables: docs/PROTOCOL.md
+// The messages between nodes. One connection carries live transactions, catch-up pages,
+// acknowledgements, heartbeats and forwarded requests, so that nothing waits behind a bulk copy.
+// Sequence diagrams and byte tables: docs/PROTOCOL.md
 
 import NIOCore
 
@@ -58,7 +59,9 @@ public struct ShipMessage: Equatable, Sendable {
 }
 
 extension ByteBuffer {
-  /// Appends a message: length, kind, flags, stream, checksum of all that and the body, body. Little-endian.
+  /// Appends a message: length, kind, check of the header, stream, checksum of all that and the
+  /// body, body.
+  /// Little-endian.
   public mutating func writeShipMessage(_ message: ShipMessage) {
     let length = ShipMessage.headerBytes + message.body.readableBytes
     precondition(length <= ShipMessage.bytesMax, "a message outgrew its limit")
@@ -66,7 +69,7 @@ extension ByteBuffer {
     let start = writerIndex
     writeInteger(UInt32(length), endianness: .little)
     writeInteger(message.kind.rawValue)
-    writeInteger(0 as UInt8)
+    writeInteger(headerCheck(UInt32(length), message.kind.rawValue, message.stream))
     writeInteger(message.stream, endianness: .little)
     writeInteger(0 as UInt32)
     writeImmutableBuffer(message.body)
@@ -82,23 +85,34 @@ extension ByteBuffer {
   /// - Returns: nil when more bytes are needed.
   /// - Throws: when the bytes are no message; the connection is then of no more use.
   public mutating func readShipMessage() throws(ShipProtocolError) -> ShipMessage? {
-    guard let length: UInt32 = getInteger(at: readerIndex, endianness: .little) else { return nil }
+    guard let length: UInt32 = getInteger(at: readerIndex, endianness: .little),
+      let kindByte: UInt8 = getInteger(at: readerIndex + 4),
+      let check: UInt8 = getInteger(at: readerIndex + 5),
+      let stream: UInt16 = getInteger(at: readerIndex + 6, endianness: .little)
+    else { return nil }
+    // A wrong length must not make anybody wait for bytes that never come.
+    guard check == headerCheck(length, kindByte, stream) else { throw .damaged }
     guard length >= ShipMessage.headerBytes, length <= ShipMessage.bytesMax else {
       throw .tooLong(Int(length))
     }
     guard var bytes = getSlice(at: readerIndex, length: Int(length)) else { return nil }
     let sum = bytes.withUnsafeReadableBytes { shipChecksum($0) }
-    bytes.moveReaderIndex(forwardBy: 4)
-    guard let kindByte: UInt8 = bytes.readInteger(), bytes.readInteger(as: UInt8.self) == 0,
-      let stream: UInt16 = bytes.readInteger(endianness: .little),
-      let expected: UInt32 = bytes.readInteger(endianness: .little), expected == sum
-    else { throw .damaged }
+    bytes.moveReaderIndex(forwardBy: 8)
+    guard let expected: UInt32 = bytes.readInteger(endianness: .little), expected == sum else {
+      throw .damaged
+    }
     guard let kind = ShipMessageKind(rawValue: kindByte) else {
       throw .malformed("unknown kind \(kindByte)")
     }
     moveReaderIndex(forwardBy: Int(length))
     return ShipMessage(kind, stream: stream, body: bytes)
   }
+}
+
+/// What the other bytes of the first eight add up to, without carry: any single flipped bit shows.
+private func headerCheck(_ length: UInt32, _ kind: UInt8, _ stream: UInt16) -> UInt8 {
+  let pair = UInt16(truncatingIfNeeded: length) ^ UInt16(truncatingIfNeeded: length >> 16) ^ stream
+  return UInt8(truncatingIfNeeded: pair) ^ UInt8(truncatingIfNeeded: pair >> 8) ^ kind ^ 0xa5
 }
 
 /// The checksum of a whole message, its own four bytes left out.

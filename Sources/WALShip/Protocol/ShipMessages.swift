@@ -7,7 +7,8 @@ public struct ShipCatchUp: Equatable, Sendable {
   /// Pages that are to come, as far as is known now.
   public var pages: UInt32
   public var pageSize: UInt32
-  /// True when the follower must not believe any page that it does not get and did not prove by its checksum.
+  /// True when the follower must not believe any page that it does not get and did not prove by its
+  /// checksum.
   public var isComparison: Bool
 
   public init(pages: UInt32, pageSize: UInt32, isComparison: Bool) {
@@ -64,7 +65,8 @@ public struct ShipRoundEnd: Equatable, Sendable {
   }
 }
 
-/// Alive, and how far the sender is: a primary's head going down, the last applied transaction going up.
+/// Alive, and how far the sender is: a primary's head going down, the last applied transaction
+/// going up.
 public struct ShipHeartbeat: Equatable, Sendable {
   public var epoch: Epoch
   public var txid: TXID

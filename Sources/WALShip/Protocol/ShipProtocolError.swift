@@ -1,6 +1,7 @@
 // Why a ship connection ends.
 
-/// A fault in what the other node sent. The connection is closed; nothing of the faulty message was used.
+/// A fault in what the other node sent. The connection is closed; nothing of the faulty message was
+/// used.
 public enum ShipProtocolError: Error, Equatable, Sendable, CustomStringConvertible {
   /// The bytes are no message of this protocol.
   case malformed(String)

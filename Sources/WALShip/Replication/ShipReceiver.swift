@@ -1,11 +1,13 @@
-// What a follower may apply: only the transaction that comes next in its own history, and a catch-up only as a whole.
+// What a follower may apply: only the transaction that comes next in its own history, and a
+// catch-up only as a whole.
 
 /// The state of a follower towards the node that serves it.
 public struct ShipReceiver: Sendable {
   public enum State: Equatable, Sendable {
     /// After the transaction `txid`, waiting for the next one.
     case streaming(TXID)
-    /// Pages arrive; nothing is visible before a consistent round ends. `from` is what readers see meanwhile.
+    /// Pages arrive; nothing is visible before a consistent round ends. `from` is what readers see
+    /// meanwhile.
     case catchingUp(from: TXID)
     /// The pages did not add up; a comparison was asked for.
     case resynchronizing(from: TXID)

@@ -1,7 +1,8 @@
-// What a node sends to one follower next. The follower either streams, one transaction after the other, or catches up in
-// rounds: all pages that it lacks; those that changed meanwhile; … until a round is small enough to be read from a single
-// snapshot. That last round is consistent, and streaming goes on behind it. No round needs a long read transaction, and no
-// follower, however slow, costs memory: it has only a place in what everybody shares.
+// What a node sends to one follower next. The follower either streams, one transaction after the
+// other, or catches up in rounds: all pages that it lacks; those that changed meanwhile; … until a
+// round is small enough to be read from a single snapshot. That last round is consistent, and
+// streaming goes on behind it. No round needs a long read transaction, and no follower, however
+// slow, costs memory: it has only a place in what everybody shares.
 
 /// Which pages a round of catch-up sends.
 public enum PageSelection: Equatable, Sendable {
@@ -32,7 +33,8 @@ public struct ShipSender: Sendable {
     var isConsistent: Bool
   }
 
-  /// What to do next. The adapter performs it, and then tells the sender by the method that is named.
+  /// What to do next. The adapter performs it, and then tells the sender by the method that is
+  /// named.
   public enum Action: Equatable, Sendable {
     /// Nothing now: ask again when something has changed.
     case wait
@@ -40,9 +42,11 @@ public struct ShipSender: Sendable {
     case sendTransaction(TXID)
     /// Announce a catch-up and count the pages that the selection has; `planned(pages:)`.
     case plan(PageSelection, isFirst: Bool)
-    /// Read and send some pages after `after`, from any snapshot of now or later; `pagesSent(through:)`.
+    /// Read and send some pages after `after`, from any snapshot of now or later;
+    /// `pagesSent(through:)`.
     case sendPages(PageSelection, after: UInt32)
-    /// Read all pages of the selection from one snapshot and send them with the end of the round; `roundSent(at:)`.
+    /// Read all pages of the selection from one snapshot and send them with the end of the round;
+    /// `roundSent(at:)`.
     case sendConsistentRound(PageSelection)
   }
 
@@ -52,7 +56,8 @@ public struct ShipSender: Sendable {
   private var isBusy = false
   /// Pages that fit into a round read from one snapshot.
   private let consistentPagesMax: Int
-  /// After so many rounds the next one is consistent, however many pages it has: the primary outruns the link.
+  /// After so many rounds the next one is consistent, however many pages it has: the primary
+  /// outruns the link.
   private static let roundsMax = 8
 
   /// - Parameter consistentPagesMax: how many pages may be read in one snapshot.
@@ -167,7 +172,8 @@ public struct ShipSender: Sendable {
     state = .planning(.differing)
   }
 
-  /// The follower's pages do not add up: it will send its checksums. An action under way is to be reported as usual.
+  /// The follower's pages do not add up: it will send its checksums. An action under way is to be
+  /// reported as usual.
   public mutating func resynchronize() {
     isBusy = false
     state = .awaitingChecksums

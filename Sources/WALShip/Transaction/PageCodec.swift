@@ -1,7 +1,7 @@
 // Pages as they travel: in the smallest of four encodings, against the previous image of the page
 // when both ends hold it. The only file that knows LZ4.
 //
-// Sources: https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md, docs/wal-injection.md
+// Sources: https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md, docs/FORMAT.md
 
 import CLZ4
 

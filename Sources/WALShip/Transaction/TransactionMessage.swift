@@ -1,5 +1,5 @@
-// The body of a live transaction: what one commit changed, page by page, each page as a change of its previous version
-// where that is smaller. Layout: docs/FORMAT.md
+// The body of a live transaction: what one commit changed, page by page, each page as a change of
+// its previous version where that is smaller. Layout: docs/FORMAT.md
 
 import NIOCore
 
@@ -10,7 +10,8 @@ public struct TransactionHeader: Equatable, Sendable {
   public var pageCount: UInt32
   /// The checksum of the database after the transaction.
   public var checksum: DatabaseChecksum
-  /// When the primary captured the commit, by its wall clock, in microseconds since 1970. For people only.
+  /// When the primary captured the commit, by its wall clock, in microseconds since 1970. For
+  /// people only.
   public var committedMicroseconds: UInt64
   /// Pages that follow.
   public var pages: Int

@@ -17,9 +17,9 @@ struct ScannedSQL: Equatable {
   init(scanning text: String) {
     let bytes = Array(text.utf8)
     let found = bytes.withUnsafeBytes { StatementScanner.scan($0) }
-    func text(_ range: Range<Int>) -> String { String(decoding: bytes[range], as: UTF8.self) }
-    statements = found.statements.map(text)
-    rest = found.rest.map(text) ?? ""
+    func part(_ range: Range<Int>) -> String { String(decoding: bytes[range], as: UTF8.self) }
+    statements = found.statements.map(part)
+    rest = found.rest.map(part) ?? ""
   }
 
   /// Whether a statement is about transactions: such texts are sent statement by statement.

@@ -18,6 +18,9 @@ struct InspectWALCommand: ParsableCommand {
 
   func run() throws {
     try reportingFailures {
+      guard Disk.exists(file) else {
+        throw CommandFailure(.unavailable, "there is no file \(file)")
+      }
       let report: LogReport
       do {
         report = try LogReport(path: file)
@@ -39,8 +42,9 @@ struct InspectWALCommand: ParsableCommand {
       columns.add("end", Self.reason(report.end))
       Console.output.write(columns.text())
       for transaction in report.transactions.suffix(last) {
+        let frames = transaction.frames
         Console.output.write(
-          "frames \(transaction.frames.lowerBound) to \(transaction.frames.upperBound), then \(transaction.pageCount) pages\n"
+          "frames \(frames.lowerBound) to \(frames.upperBound), then \(transaction.pageCount) pages\n"
         )
       }
     }

@@ -1,6 +1,7 @@
 // The statements that were typed before, in a file in the home directory.
 
 import Glibc
+import Store
 
 /// Oldest first. Every entry is one line of the file; line ends and backslashes in it are escaped.
 final class History {
@@ -47,13 +48,9 @@ final class History {
   /// Shortens a file that has grown, by writing a new one in its place.
   private func rewrite() {
     guard let path else { return }
-    let temporary = path + ".\(getpid())"
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { return }
     let bytes = Array(entries.map { Self.escape($0) + "\n" }.joined().utf8)
-    let written = write(descriptor, bytes, bytes.count)
-    close(descriptor)
-    if written == bytes.count { rename(temporary, path) } else { unlink(temporary) }
+    // A history that cannot be kept is no reason to disturb anybody.
+    try? Disk.replace(path, with: bytes)
   }
 
   static func escape(_ entry: String) -> String {

@@ -1,4 +1,5 @@
-// What the commands `primary` and `replica` have in common: options, safety checks, and running until a signal comes.
+// What the commands `primary` and `replica` have in common: options, safety checks, and running
+// until a signal comes.
 
 import ArgumentParser
 import Glibc

@@ -27,7 +27,7 @@ import Testing
     #expect(try configuration[Settings.ship] == .address(host: "0.0.0.0", port: 4))
     #expect(try configuration[Settings.name] == "file")
     #expect(configuration.origin(of: Settings.name).description == "name in edge.json")
-    #expect(try configuration[Settings.checkpointFrames] == 4000)
+    #expect(try configuration[Settings.checkpointFrames] == 1000)
     #expect(configuration.origin(of: Settings.checkpointFrames) == .builtIn)
   }
 

@@ -1,4 +1,5 @@
-// Every flag with a bad value: one sentence on standard error, the right exit code, and no file made.
+// Every flag with a bad value: one sentence on standard error, the right exit code, and no file
+// made.
 
 import EdgeTesting
 import Glibc
@@ -43,7 +44,8 @@ extension NodeTests {
       ]
       for (flag, values) in bad {
         for value in values {
-          // An empty value can only be given as an argument of its own, a negative number only behind `=`.
+          // An empty value can only be given as an argument of its own, a negative number only
+          // behind `=`.
           let given = value.isEmpty ? [flag, value] : ["\(flag)=\(value)"]
           try check(["primary"] + given, 78, says: flag, in: directory)
           try check(

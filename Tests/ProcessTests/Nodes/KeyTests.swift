@@ -45,7 +45,8 @@ extension NodeTests {
       #expect(try client.integer("SELECT count(DISTINCT id) FROM log") == 10)
     }
 
-    /// The link breaks behind the request: the outcome is unknown, and the repeat makes one row of it.
+    /// The link breaks behind the request: the outcome is unknown, and the repeat makes one row of
+    /// it.
     @Test func linkCutAfterTheRequestWasSent() throws {
       let cluster = try Cluster()
       try cluster.primary.connect().run(WriteLoad.schema)

@@ -1,5 +1,5 @@
-// kill -9 of either side under load: nothing acknowledged is lost, nothing is made twice, nobody goes back, and nothing
-// is copied again.
+// kill -9 of either side under load: nothing acknowledged is lost, nothing is made twice, nobody
+// goes back, and nothing is copied again.
 
 import EdgeTesting
 import Serving

@@ -1,4 +1,5 @@
-// What does not fit into memory or into one message: it is streamed, and seen as a whole or not at all.
+// What does not fit into memory or into one message: it is streamed, and seen as a whole or not at
+// all.
 
 import EdgeTesting
 import Serving
@@ -7,7 +8,8 @@ import Testing
 
 extension NodeTests {
   @Suite struct LargeTests {
-    /// One commit of many megabytes: a reader on the replica sees none or all of it, and no node grows with it.
+    /// One commit of many megabytes: a reader on the replica sees none or all of it, and no node
+    /// grows with it.
     @Test func oneLargeTransaction() throws {
       let megabytes = NodeTests.isBig ? 300 : 40
       let cluster = try Cluster()

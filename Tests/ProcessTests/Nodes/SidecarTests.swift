@@ -1,4 +1,5 @@
-// Other programs write to the primary's file with their own SQLite while it runs: nothing is lost, and replicas follow.
+// Other programs write to the primary's file with their own SQLite while it runs: nothing is lost,
+// and replicas follow.
 
 import EdgeTesting
 import Serving
@@ -143,7 +144,8 @@ extension NodeTests {
       #expect(last > 0)
     }
 
-    /// With the replica dead nothing keeps a program from writing: the replica then heals itself before it serves.
+    /// With the replica dead nothing keeps a program from writing: the replica then heals itself
+    /// before it serves.
     @Test(.enabled(if: SidecarTests.shell != nil, "there is no sqlite3 here"))
     func replicaHealsWhatAnotherProgramWrote() throws {
       let shell = try #require(Self.shell)

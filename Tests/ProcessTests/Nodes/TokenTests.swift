@@ -1,4 +1,5 @@
-// What a read may say about how new its answer must be, and what happens when the node is not that new.
+// What a read may say about how new its answer must be, and what happens when the node is not that
+// new.
 
 import EdgeTesting
 import Serving

@@ -1,4 +1,5 @@
-// All tests that run nodes. One after the other: they need the processor, the disk and the clock for themselves.
+// All tests that run nodes. One after the other: they need the processor, the disk and the clock
+// for themselves.
 
 import EdgeTesting
 import Glibc

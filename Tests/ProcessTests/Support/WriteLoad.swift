@@ -111,7 +111,8 @@ final class WriteLoad: Sendable {
 }
 
 extension WriteLoad.Outcome {
-  /// Looks into a database file: each acknowledged row once, each refused row never, every other at most once.
+  /// Looks into a database file: each acknowledged row once, each refused row never, every other at
+  /// most once.
   func problems(in path: String) throws -> [String] {
     let connection = try Connection(path: path, mode: .readOnly)
     let counts = try connection.query("SELECT id, count(*) FROM log GROUP BY id")

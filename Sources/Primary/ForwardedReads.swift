@@ -86,13 +86,21 @@ final class ForwardedReads: @unchecked Sendable {  // each executor is used on i
   /// Answers once what was seen has a number.
   private func finish(_ pending: Writer.Pending, _ response: EngineResponse, _ place: LogPlace?) {
     let tracker = tracker
-    let answer: @Sendable () -> Void = {
+    let held = HeldAnswer {
       var response = response
+      if let place, tracker.isAhead(place) {
+        response = .failed(RequestError(.tokenTimeout, "what was read has no position yet"))
+      }
       response.position = tracker.position
       let answered = response
       pending.loop.execute { pending.completion(answered) }
     }
-    guard let place else { return answer() }
-    _ = tracker.whenReached(.place(place), wake: answer)
+    guard let place else { return held.release() }
+    let id = tracker.whenReached(.place(place)) { held.release() }
+    held.release(
+      by: pending.loop.scheduleTask(in: .seconds(5)) {
+        tracker.cancel(id)
+        held.release()
+      })
   }
 }

@@ -107,7 +107,7 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
       .connect(host: address.host, port: address.port)
       .whenFailure { error in
         bound.value.ended(
-          reason: "\(address.host):\(address.port) cannot be reached: \(brief(error))")
+          reason: "\(address.host):\(address.port): \(brief(error))")
       }
   }
 
@@ -161,7 +161,7 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
 
   private func send(_ waiting: Waiting) {
     guard let session, session.isServing else {
-      let contact = status.lastError.map { ": \($0)" } ?? ""
+      let contact = status.lastError.map { " (\($0))" } ?? ""
       return answer(
         waiting,
         .failed(RequestError(.primaryUnavailable, "the primary cannot be reached\(contact)")))
@@ -183,7 +183,7 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
   private func hold(
     _ waiting: Waiting, _ response: EngineResponse, until txid: TXID, _ tracker: PositionTracker
   ) {
-    let held = Held { waiting.loop.execute { waiting.completion(response) } }
+    let held = HeldAnswer { waiting.loop.execute { waiting.completion(response) } }
     let id = tracker.whenReached(.transaction(txid)) { held.release() }
     // A link that broke just now may take a while: the client has its token and need not wait for
     // that.
@@ -211,35 +211,6 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
         : RequestError(.primaryUnavailable, why)
       answer(waiting, .failed(error))
     }
-  }
-}
-
-/// An answer that is given once, by whoever comes first.
-private final class Held: Sendable {
-  private struct State {
-    var isReleased = false
-    var timer: Scheduled<Void>?
-  }
-  private let state = Mutex(State())
-  private let answer: @Sendable () -> Void
-  init(answer: @escaping @Sendable () -> Void) { self.answer = answer }
-
-  func release() {
-    let (isFirst, timer) = state.withLock { state in
-      defer { state.isReleased = true }
-      return (!state.isReleased, state.timer)
-    }
-    timer?.cancel()
-    if isFirst { answer() }
-  }
-
-  /// Notes the timer that releases the answer at the latest.
-  func release(by timer: Scheduled<Void>) {
-    let isOver = state.withLock { state in
-      state.timer = timer
-      return state.isReleased
-    }
-    if isOver { timer.cancel() }
   }
 }
 

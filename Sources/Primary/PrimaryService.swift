@@ -144,7 +144,11 @@ public final class PrimaryService: Service, Sendable {
     checkpoints.stop()
     reads.stop()
     pages.stop()
-    try? await writerThread.run { [checkpoints] in checkpoints.finish() }
+    try? await writerThread.run { [checkpoints, database] in
+      checkpoints.finish()
+      // This holds the database, and so its checkpoint lock, which another run may want.
+      database.onAdvance = {}
+    }
     writerThread.stop()
     try? await group.shutdownGracefully()
   }

@@ -204,7 +204,14 @@ public final class ReplicaService: Service, Sendable {
     await serving?.shipServer?.stop()
     serving?.checkpoints.stop()
     serving?.pages.stop()
-    try? await upstream.loop.submit { [upstream] in upstream.stop() }.get()
+    try? await upstream.loop.submit { [upstream] in
+      upstream.stop()
+      // These hold the service, and so the write lock of its database, which another run may want.
+      upstream.onPublish = {}
+      upstream.content.onDatabase = { _ in }
+      upstream.content.onHealed = { _ in }
+    }.get()
+    self.serving.withLock { $0 = nil }
     ready.fail(ThreadStopped())
     try? await clientGroup.shutdownGracefully()
     try? await applierGroup.shutdownGracefully()

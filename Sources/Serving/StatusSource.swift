@@ -5,7 +5,9 @@ import Synchronization
 
 /// Where listeners get the status from. Safe to use from any thread.
 public final class StatusSource: Sendable {
-  private let maker = Mutex<(@Sendable () -> NodeStatus?)?>(nil)
+  /// A bare function in a `Mutex` would be wrapped once more with each use.
+  private struct Maker: Sendable { var make: @Sendable () -> NodeStatus? }
+  private let maker = Mutex<Maker?>(nil)
   private let role: NodeRole
   private let tracker: PositionTracker
 
@@ -15,11 +17,11 @@ public final class StatusSource: Sendable {
   }
 
   /// - Parameter make: gives nil while the node is not complete.
-  public func set(_ make: @escaping @Sendable () -> NodeStatus?) { maker.withLock { $0 = make } }
+  public func set(_ make: @escaping @Sendable () -> NodeStatus?) { maker.withLock { $0 = Maker(make: make) } }
 
   /// The status now; while the node starts, one that says little more than where it stands.
   public func make() -> NodeStatus {
-    maker.withLock { $0 }?()
+    maker.withLock { $0 }?.make()
       ?? NodeStatus(
         role: role, version: SoftwareVersion.current, name: "", position: tracker.position,
         listen: "starting", sqliteVersion: SQLiteLibrary.version)

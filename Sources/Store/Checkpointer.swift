@@ -47,8 +47,7 @@ public final class Checkpointer {
     isClean: Bool = false, captured: (LogPlace) throws -> PageMapLive
   ) throws -> Outcome {
     precondition(holdsLock, "the checkpoint lock is not held")
-    guard let header = index.header() else { return Outcome(frames: 0, copied: 0) }
-    let done = index.backfilled
+    guard let (header, done) = state() else { return Outcome(frames: 0, copied: 0) }
     let last = safeFrame(header)
     if last > done { try copy(after: done, through: last, header) }
     let live = try captured(LogPlace(salts: header.salts, frame: max(last, done)))
@@ -56,6 +55,20 @@ public final class Checkpointer {
     // Now, and not before, a writer may begin the WAL anew.
     if last > done { index.backfilled = last }
     return Outcome(frames: header.frameCount, copied: max(last, done))
+  }
+
+  /// The header and how many of its frames are copied, of the same generation.
+  ///
+  /// A WAL that is copied as a whole can begin anew at any moment; one that is not, cannot. SQLite
+  /// publishes the salts of a new generation with no frames in it, then the count of copied ones.
+  private func state() -> (WALIndexHeader, copied: UInt32)? {
+    for _ in 0..<1000 {
+      guard let before = index.header() else { return nil }
+      let copied = index.backfilled
+      guard let after = index.header(), after.salts == before.salts else { continue }
+      return (before, before.frameCount == 0 ? 0 : min(copied, before.frameCount))
+    }
+    return nil
   }
 
   /// The last frame that no reader stands before.

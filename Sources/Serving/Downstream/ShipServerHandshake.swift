@@ -50,6 +50,12 @@ extension ShipServerSession {
       return refuse(
         .pageSize, "the follower's pages have \(join.pageSize) bytes, this node's \(pageSize)")
     }
+    if join.position.epoch > position.epoch {
+      return refuse(
+        .olderHistory,
+        "the follower has seen epoch \(join.position.epoch), this node is still in epoch "
+          + "\(position.epoch): it is not the primary any more")
+    }
     let plan = plan(for: join, at: position)
     isComparison = plan == .compare
     let welcome = ShipWelcome(

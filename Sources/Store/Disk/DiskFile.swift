@@ -31,19 +31,21 @@ public enum DiskFaults {
   /// Is asked before each operation on a path; a number other than zero is taken as its `errno`.
   public typealias Injection = @Sendable (DiskOperation, String) -> Int32
 
-  private static let hook = Mutex<Injection?>(nil)
+  /// A bare function in a `Mutex` would be wrapped once more with each use.
+  private struct Hook: Sendable { var injection: Injection }
+  private static let hook = Mutex<Hook?>(nil)
   private static let isArmed = Atomic<Bool>(false)
 
   /// From now on, asks `injection`; nil ends it. Tests that run side by side tell themselves apart
   /// by their paths.
   public static func install(_ injection: Injection?) {
-    hook.withLock { $0 = injection }
+    hook.withLock { $0 = injection.map(Hook.init) }
     isArmed.store(injection != nil, ordering: .releasing)
   }
 
   static func check(_ operation: DiskOperation, _ path: String) throws(DiskError) {
-    guard isArmed.load(ordering: .acquiring), let inject = hook.withLock({ $0 }) else { return }
-    let number = inject(operation, path)
+    guard isArmed.load(ordering: .acquiring), let hook = hook.withLock({ $0 }) else { return }
+    let number = hook.injection(operation, path)
     if number != 0 { throw DiskError(operation: operation, errorNumber: number, path: path) }
   }
 }

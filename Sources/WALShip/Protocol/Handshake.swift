@@ -206,6 +206,7 @@ public struct ShipRefusal: Error, Equatable, Sendable, CustomStringConvertible {
     case pageSize = 5
     case notReady = 6
     case overloaded = 7
+    case olderHistory = 8
   }
   public var reason: Reason
   public var message: String

@@ -102,7 +102,7 @@ extension NodeTests {
         _ = try run("inspect", "wal", database, expecting: 65)
         _ = try run("inspect", "pagemap", database, expecting: 65)
       }
-      _ = try run("inspect", "wal", cluster.directory.file("missing"), expecting: 74)
+      _ = try run("inspect", "wal", cluster.directory.file("missing"), expecting: 69)
     }
 
     @Test func doctor() throws {

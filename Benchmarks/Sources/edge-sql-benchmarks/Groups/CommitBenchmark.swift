@@ -32,8 +32,8 @@ enum CommitBenchmark {
   }
 }
 
-/// Frames after which the WAL is copied into the file, with the clock stopped. Both WALs have been that long before the first
-/// round: an fsync of a file that grows takes twice as long as one of a file that is written over.
+/// Frames after which the WAL is copied into the file, with the clock stopped. Both WALs have been that long before
+/// the first round: an fsync of a file that grows takes longer than one of a file that is written over.
 private let logFramesMax = 8000
 
 private final class StockCommits {

@@ -37,7 +37,7 @@ enum WriteBenchmark {
       port: primary.listenAddress?.port ?? 0, expected: "{\"changes\":1", tapes: tapes)
     let one = try LoadClient(
       port: primary.listenAddress?.port ?? 0, expected: "{\"changes\":1", tapes: [tapes[0]])
-    // Both WALs have begun anew before the first round: an fsync of a file that grows takes twice as long.
+    // Both WALs have begun anew before the first round: an fsync of a file that grows takes longer.
     try stock.insert(count: warmUpCommits)
     _ = try one.run(until: .requests(warmUpCommits), inFlight: 1)
 

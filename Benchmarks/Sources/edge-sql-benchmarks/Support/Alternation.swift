@@ -1,5 +1,5 @@
-// Sides that are compared run in turns within one round, forwards and backwards by turns, so that what else happens on the
-// machine meets all of them.
+// Sides that are compared run in turns within one round, forwards and backwards by turns, so that what else happens on
+// the machine meets all of them.
 
 /// The sides of one benchmark.
 struct Alternation {

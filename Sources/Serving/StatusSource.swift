@@ -17,7 +17,9 @@ public final class StatusSource: Sendable {
   }
 
   /// - Parameter make: gives nil while the node is not complete.
-  public func set(_ make: @escaping @Sendable () -> NodeStatus?) { maker.withLock { $0 = Maker(make: make) } }
+  public func set(_ make: @escaping @Sendable () -> NodeStatus?) {
+    maker.withLock { $0 = Maker(make: make) }
+  }
 
   /// The status now; while the node starts, one that says little more than where it stands.
   public func make() -> NodeStatus {

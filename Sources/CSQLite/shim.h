@@ -14,7 +14,6 @@ static inline int edge_bind_text_transient(sqlite3_stmt *s, int i, const char *p
 static inline int edge_bind_blob_transient(sqlite3_stmt *s, int i, const void *p, sqlite3_uint64 n) {
   return sqlite3_bind_blob64(s, i, p, n, SQLITE_TRANSIENT);
 }
-static inline int edge_soft_heap_config(void) { return sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); }
 static inline uint32_t edge_load_u32(const volatile void *p) {
   return __atomic_load_n((const volatile uint32_t *)p, __ATOMIC_ACQUIRE);
 }

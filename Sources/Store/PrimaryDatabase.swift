@@ -264,15 +264,11 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
   public var logState: (frames: UInt32, copied: UInt32) {
     (index.header()?.frameCount ?? 0, index.backfilled)
   }
-
-  public func syncLog() throws { try log.file.sync(.syncLog) }
 }
 
 /// Sees whether the WAL has moved, by looking at shared memory. Safe to use from any thread.
 public struct LogWatch: Sendable {
   let index: WALIndex
-  /// Differs after every commit of any process.
-  public var signature: UInt64 { index.signature() }
   public var place: LogPlace? { index.header()?.place }
   public var frames: UInt32 { index.header()?.frameCount ?? 0 }
   public var copiedFrames: UInt32 { index.backfilled }

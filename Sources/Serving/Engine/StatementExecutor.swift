@@ -56,13 +56,7 @@ public final class StatementExecutor {
         throw RequestError(.badRequest, "several statements in one text: send them as a batch")
       }
       return first
-    } catch let error as RequestError {
-      throw error
-    } catch let error as SQLiteError {
-      throw RequestError(error)
-    } catch {
-      throw RequestError(.badRequest, "\(error)")
-    }
+    } catch { throw RequestError(reporting: error) }
   }
 
   /// Runs one statement to its end.
@@ -111,6 +105,15 @@ public final class StatementExecutor {
 }
 
 extension RequestError {
+  /// Any error of a statement: one that is for the client already stays as it is.
+  init(reporting error: any Error) {
+    switch error {
+    case let error as RequestError: self = error
+    case let error as SQLiteError: self.init(error)
+    default: self.init(.badRequest, "\(error)")
+    }
+  }
+
   /// What SQLite said, for a client.
   public init(_ error: SQLiteError) {
     if error.primaryCode == SQLiteError.denied {

@@ -131,13 +131,7 @@ public final class ReadConnection {
   func bind(_ statement: Statement, _ arguments: Arguments) throws(RequestError) {
     do {
       try statement.bind(arguments)
-    } catch let error as RequestError {
-      throw error
-    } catch let error as SQLiteError {
-      throw RequestError(error)
-    } catch {
-      throw RequestError(.badRequest, "\(error)")
-    }
+    } catch { throw RequestError(reporting: error) }
   }
 
   /// Runs a read to its end, within the budget that was set.

@@ -19,7 +19,6 @@ final class FrameBatch {
   /// Frames in the file that are not yet published.
   private(set) var written: [Pgno] = []
   private var frameOf: [UInt32: UInt32] = [:]
-  private let firstFrame: UInt32
 
   static let memoryBytes = 4 << 20
 
@@ -31,11 +30,7 @@ final class FrameBatch {
     bigEndian = header.bigEndianChecksums
     checksum = header.frameChecksum
     nextFrame = header.frameCount + 1
-    firstFrame = nextFrame
   }
-
-  var isEmpty: Bool { pending.isEmpty && written.isEmpty }
-  var frameCount: Int { pending.count + written.count }
 
   /// Puts a page into the batch, in place of an earlier image of it where that is still in memory.
   func append(_ pgno: Pgno, _ page: UnsafeRawBufferPointer) throws(DiskError) {

@@ -73,12 +73,6 @@ final class WALIndex: @unchecked Sendable {  // atomic loads, checksums
     return nil
   }
 
-  /// A cheap fingerprint that changes with every commit and every restart of the WAL.
-  func signature() -> UInt64 {
-    UInt64(edge_load_u32(first + 8)) << 32
-      | UInt64(edge_load_u32(first + 16) ^ edge_load_u32(first + 32))
-  }
-
   /// Publishes a header: whoever opens a read transaction from now on sees it.
   func publish(_ header: WALIndexHeader) {
     let words = header.words
@@ -184,7 +178,7 @@ final class WALIndex: @unchecked Sendable {  // atomic loads, checksums
   }
 
   /// Names the page of a new frame. Readers do not look at it before the header counts it.
-  func append(frame: UInt32, pgno: Pgno, validFrames: UInt32) throws(SQLiteError) {
+  func append(frame: UInt32, pgno: Pgno) throws(SQLiteError) {
     let number = Self.block(of: frame)
     let base = try block(number, extend: true)
     let pageNumbers = pages(number, base)

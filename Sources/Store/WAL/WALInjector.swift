@@ -134,7 +134,7 @@ public final class WALInjector {
     var frame = header.frameCount
     for pgno in batch.written {
       frame += 1
-      try index.append(frame: frame, pgno: pgno, validFrames: header.frameCount)
+      try index.append(frame: frame, pgno: pgno)
     }
     header.frameCount = frame
     header.pageCount = pageCount

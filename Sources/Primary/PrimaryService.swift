@@ -39,6 +39,8 @@ public final class PrimaryService: Service, Sendable {
   private let checkpoints: CheckpointPolicy
   private let ring: TransactionRing
   private let pages: PageSource
+  private let scrubber: Scrubber
+  private let health: NodeHealth
   private let shipServer: ShipServer?
   private let lineServer: LineServer?
   private let group: MultiThreadedEventLoopGroup
@@ -72,14 +74,21 @@ public final class PrimaryService: Service, Sendable {
       let checkpoints = CheckpointPolicy(
         database: database, writerThread: thread, framesMin: options.checkpointFrames,
         logger: logger)
+      let health = NodeHealth()
+      let halt = PrimaryHalt(path: path, health: health, writer: writer, logger: logger)
+      let scrubber = Scrubber(
+        path: path, map: database.map, tracker: database.tracker, options: options.scrub,
+        timers: group.next(), canRepair: false
+      ) { halt.found($0) }
       let shipServer = options.ship.map { _ in
         ShipServer(
           source: ShipSource(
             node: .starting(name: options.name), tracker: database.tracker, map: database.map,
             ring: ring, pages: pages, primary: writer, lineage: { [] },
-            contactMilliseconds: { 0 }),
+            contactMilliseconds: { 0 }, doubt: { scrubber.request() }),
           secret: options.secret, logger: logger)
       }
+      halt.shipServer = shipServer
       try await thread.run {
         database.onCapture = { transaction in
           ring.append(
@@ -94,7 +103,7 @@ public final class PrimaryService: Service, Sendable {
       let status = StatusSource(role: .primary, tracker: database.tracker)
       let context = NodeContext(
         role: .primary, databasePath: path, tracker: database.tracker, logWatch: database.logWatch,
-        primary: writer, limits: options.limits, status: { status.make() },
+        primary: writer, limits: options.limits, health: health, status: { status.make() },
         contactMilliseconds: { 0 }, logger: logger)
       let lineServer = options.listen.map { _ in LineServer(node: context, group: group) }
       shipAddress =
@@ -114,6 +123,8 @@ public final class PrimaryService: Service, Sendable {
       self.checkpoints = checkpoints
       self.ring = ring
       self.pages = pages
+      self.scrubber = scrubber
+      self.health = health
       self.shipServer = shipServer
       self.lineServer = lineServer
       tracker = database.tracker
@@ -127,6 +138,7 @@ public final class PrimaryService: Service, Sendable {
     statusSource.set { [weak self] in self?.status }
     watcher.start()
     writer.captureForeign()
+    scrubber.start()
   }
 
   /// Serves until the service group shuts down.
@@ -141,6 +153,7 @@ public final class PrimaryService: Service, Sendable {
     await lineServer?.stop()
     await shipServer?.stop()
     watcher.stop()
+    scrubber.stop()
     checkpoints.stop()
     reads.stop()
     pages.stop()
@@ -176,6 +189,9 @@ public final class PrimaryService: Service, Sendable {
     status.checkpoints.lastMillisecondsAgo = statistics.lastNanoseconds.map {
       (monotonicNanoseconds() - $0) / 1_000_000
     }
+    status.scrub = scrubber.status
+    status.diverged = DivergedCopies.names(of: database.path)
+    status.damage = health.damage
     status.connections = lineServer?.connectionCount ?? 0
     return status
   }

@@ -183,6 +183,14 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     try database.captureAll()
   }
 
+  /// Accepts no write any more, because pages are damaged.
+  func halt(_ damage: String) {
+    thread.submit { [self] in
+      if open != nil { rollback() }
+      failure = failure ?? RequestError(.damaged, damage)
+    }
+  }
+
   private func fail(_ error: any Error) {
     guard failure == nil else { return }
     logger.critical(

@@ -127,7 +127,9 @@ final class Applier {
     try database.map.update { editor in
       for (pgno, entry) in staged { try editor.set(pgno, entry) }
       try editor.resize(to: pageCount)
+      let goesBack = target.txid < editor.live.txid
       editor.live.txid = target.txid
+      if goesBack { editor.clamp() }
       editor.live.place = LogPlace(salts: place.salts, frame: place.frame)
     }
     for transaction in relayed {

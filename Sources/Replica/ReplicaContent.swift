@@ -18,21 +18,34 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
   private let path: String
   private let ring: TransactionRing
   private let logger: Logger
+  private let loop: any EventLoop
   private var state: State
+  /// Pages that were found damaged, with what their bytes add up to now.
+  private(set) var damaged: [Pgno: UInt64] = [:]
+  /// Those among them that the comparison under way includes.
+  private var askedFor: [Pgno] = []
+  /// The database is being read for a comparison: nothing may be applied.
+  private(set) var isPreparing = false
   private let decoder = PageDecoder()
   private var page: PageMemory?
   /// Called once, when the first copy has become a database.
   var onDatabase: (ReplicaDatabase) throws -> Void = { _ in }
   /// Called once, when a database that another program had written to holds what the upstream has.
   var onHealed: (ReplicaDatabase) throws -> Void = { _ in }
+  /// Called when no page is known to be damaged any more.
+  var onRepaired: () -> Void = {}
   /// Pages received and expected in the present catch-up.
   private(set) var progress: (received: Int, expected: Int)?
 
   /// Transactions that are published together when they queue up.
   private static let stagedPagesMax = 512
 
-  init(path: String, database: ReplicaDatabase?, ring: TransactionRing, logger: Logger) throws {
+  init(
+    path: String, database: ReplicaDatabase?, ring: TransactionRing, loop: any EventLoop,
+    logger: Logger
+  ) throws {
     self.path = path
+    self.loop = loop
     self.ring = ring
     self.logger = logger
     if let database {
@@ -96,21 +109,71 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
     if case .database(let applier) = state { applier.abandon() }
   }
 
-  /// The checksums for a comparison. A database is read again first: its map may not be what is on
-  /// the disk.
-  func checksums() throws -> [UInt64] {
-    switch state {
-    case .empty: return []
-    case .copying(let copy): return copy.checksums
-    case .database(let applier):
-      applier.abandon()
-      let wrong = try applier.database.scanPages()
-      if wrong > 0 {
-        logger.warning("pages did not match the page map", metadata: ["pages": "\(wrong)"])
+  // MARK: Comparisons
+
+  /// Notes pages whose bytes were damaged; a comparison will ask for them.
+  func note(damaged wrong: [WrongPage]) {
+    for page in wrong { damaged[page.pgno] = page.found }
+  }
+
+  /// Gets ready to be compared, beside the loop: nothing may be applied until `completion` is
+  /// called, on the loop.
+  ///
+  /// All pages are read before they are all compared: the map may not be what is on the disk.
+  ///
+  /// - Parameter keepsAside: the present state will be lost, and is kept in a file of its own.
+  func prepare(
+    _ scope: FollowerPages.Scope, keepsAside: Bool,
+    completion: @escaping (Result<Void, any Error>) -> Void
+  ) {
+    guard case .database(let applier) = state, scope == .all || keepsAside else {
+      return completion(.success(()))
+    }
+    applier.abandon()
+    isPreparing = true
+    let preparation = ComparisonPreparation(
+      database: applier.database, readsAll: scope == .all, keepsAside: keepsAside, logger: logger)
+    let bound = NIOLoopBound((self, completion), eventLoop: loop)
+    preparation.run { [loop] result in
+      loop.execute {
+        let (content, completion) = bound.value
+        content.isPreparing = false
+        completion(Result { try content.take(try result.get()) })
       }
-      state = .database(Applier(database: applier.database, ring: ring))
+    }
+  }
+
+  private func take(_ wrong: [WrongPage]) throws {
+    guard case .database(let applier) = state else { return }
+    if !wrong.isEmpty {
+      logger.warning("pages did not match the page map", metadata: ["pages": "\(wrong.count)"])
+    }
+    try applier.database.correctMap(wrong)
+    state = .database(Applier(database: applier.database, ring: ring))
+  }
+
+  /// The checksums for a comparison, as messages carry them.
+  func checksums(_ scope: FollowerPages.Scope) -> [ShipPageChecksums] {
+    switch (state, scope) {
+    case (.empty, _): return ShipPageChecksums.parts(of: [])
+    case (.copying(let copy), _): return ShipPageChecksums.parts(of: copy.checksums)
+    case (.database(let applier), .all):
       let map = applier.database.map
-      return map.entries(from: Pgno(1), count: Int(map.live.pageCount)).map(\.checksum)
+      damaged = [:]  // the map was corrected instead
+      return ShipPageChecksums.parts(
+        of: map.entries(from: Pgno(1), count: Int(map.live.pageCount)).map(\.checksum))
+    case (.database(let applier), .since(let txid)):
+      let map = applier.database.map
+      var told: [Pgno: UInt64] = [:]
+      var cursor: UInt32? = 0
+      while let after = cursor {
+        let found = map.changedPages(
+          since: txid, after: after, through: map.live.pageCount, limit: .max)
+        for pgno in found.pages { told[pgno] = map.entry(pgno).checksum }
+        cursor = found.cursor
+      }
+      askedFor = Array(damaged.keys)
+      return ShipPageChecksums.parts(of: told.merging(damaged) { $1 })
     }
   }
 
@@ -166,6 +229,9 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
     case .database(let applier):
       guard applier.stageRoundEnd(end) == .staged else { return .mismatch }
       try applier.publish(history: end.history)
+      for pgno in askedFor { damaged[pgno] = nil }
+      askedFor = []
+      if damaged.isEmpty { onRepaired() }
       if applier.database.isForeign {
         applier.database.healed()
         try onHealed(applier.database)
@@ -190,6 +256,7 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
   /// Forgets what was not published: the connection is gone.
   func abandon() {
     progress = nil
+    askedFor = []
     if case .database(let applier) = state { applier.abandon() }
   }
 }

@@ -40,6 +40,7 @@ public final class ReplicaService: Service, Sendable {
     var lineServer: LineServer?
     var checkpoints: ReplicaCheckpoints
     var pages: PageSource
+    var scrubber: Scrubber
     var listenAddress: SocketAddress?
     var shipAddress: SocketAddress?
   }
@@ -52,6 +53,7 @@ public final class ReplicaService: Service, Sendable {
   private let node: NodeIdentity
   private let serving = Mutex<Serving?>(nil)
   private let ready: EventLoopPromise<Void>
+  private let health = NodeHealth()
   private let isStopped = Atomic<Bool>(false)
   private let isRecovered = Atomic<Bool>(false)
   private let started = monotonicNanoseconds()
@@ -82,7 +84,8 @@ public final class ReplicaService: Service, Sendable {
     do {
       upstream = try await loop.submit {
         let database = try header.map { try ReplicaDatabase(path: path, header: $0) }
-        let content = try ReplicaContent(path: path, database: database, ring: ring, logger: logger)
+        let content = try ReplicaContent(
+          path: path, database: database, ring: ring, loop: loop, logger: logger)
         return Upstream(
           loop: loop, content: content,
           addresses: configuration.upstreams.map { ($0.host, $0.port) }, node: node,
@@ -158,12 +161,14 @@ public final class ReplicaService: Service, Sendable {
     let checkpoints = try ReplicaCheckpoints(
       database: database, loop: upstream.loop, framesMin: options.checkpointFrames, logger: logger)
     let upstream = upstream
+    let scrubber = makeScrubber(database)
     let shipServer = options.ship.map { _ in
       ShipServer(
         source: ShipSource(
           node: node, tracker: database.tracker, map: database.map, ring: ring, pages: pages,
           primary: upstream, lineage: { upstream.status.lineage },
-          contactMilliseconds: { [weak self] in self?.contactMilliseconds ?? 0 }),
+          contactMilliseconds: { [weak self] in self?.contactMilliseconds ?? 0 },
+          doubt: { scrubber.request() }),
         secret: options.secret, logger: logger)
     }
     let status = StatusSource(role: .replica, tracker: database.tracker)
@@ -173,7 +178,7 @@ public final class ReplicaService: Service, Sendable {
     }
     let context = NodeContext(
       role: .replica, databasePath: database.path, tracker: database.tracker,
-      logWatch: database.logWatch, primary: upstream, limits: options.limits,
+      logWatch: database.logWatch, primary: upstream, limits: options.limits, health: health,
       status: { status.make() }, contactMilliseconds: { [weak self] in self?.contactMilliseconds },
       logger: logger)
     let lineServer = options.listen.map { _ in LineServer(node: context, group: clientGroup) }
@@ -182,12 +187,31 @@ public final class ReplicaService: Service, Sendable {
         try await lineServer?.start(host: $0.host, port: $0.port)
       } ?? nil
     try await recover(database)
+    scrubber.start()
     let shipAddress =
       try await options.ship.asyncMap { try await shipServer?.start(host: $0.host, port: $0.port) }
       ?? nil
     return Serving(
       database: database, shipServer: shipServer, lineServer: lineServer, checkpoints: checkpoints,
-      pages: pages, listenAddress: listenAddress, shipAddress: shipAddress)
+      pages: pages, scrubber: scrubber, listenAddress: listenAddress, shipAddress: shipAddress)
+  }
+
+  private func makeScrubber(_ database: ReplicaDatabase) -> Scrubber {
+    let (health, upstream, logger) = (health, upstream, logger)
+    return Scrubber(
+      path: database.path, map: database.map, tracker: database.tracker,
+      options: configuration.options.scrub, timers: upstream.loop, canRepair: true
+    ) { wrong in
+      let pages = wrong.prefix(8).map { "\($0.pgno)" }.joined(separator: ", ")
+      logger.error(
+        "pages are damaged: they are fetched again, and nothing is served from this file meanwhile",
+        metadata: ["count": "\(wrong.count)", "pages": "\(pages)"])
+      upstream.loop.execute {
+        health.set("\(wrong.count) pages of this replica are damaged")
+        upstream.content.onRepaired = { health.set(nil) }
+        upstream.repair(wrong)
+      }
+    }
   }
 
   // MARK: Stopping
@@ -202,6 +226,7 @@ public final class ReplicaService: Service, Sendable {
     let serving = serving.withLock { $0 }
     await serving?.lineServer?.stop()
     await serving?.shipServer?.stop()
+    serving?.scrubber.stop()
     serving?.checkpoints.stop()
     serving?.pages.stop()
     try? await upstream.loop.submit { [upstream] in
@@ -269,6 +294,9 @@ public final class ReplicaService: Service, Sendable {
     status.checkpoints.lastMillisecondsAgo = statistics.lastNanoseconds.map {
       (now - min(now, $0)) / 1_000_000
     }
+    status.scrub = serving.scrubber.status
+    status.diverged = DivergedCopies.names(of: serving.database.path)
+    status.damage = health.damage
     status.connections = serving.lineServer?.connectionCount ?? 0
     return status
   }

@@ -83,6 +83,7 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
 
   func connect() {
     guard !isStopped, session == nil else { return }
+    if content.isPreparing { return connect(after: .milliseconds(100)) }
     let address = addresses[nextAddress % addresses.count]
     update { status in
       status.address = "\(address.host):\(address.port)"
@@ -130,8 +131,22 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
     }
     let ceiling = min(Self.pauseMillisecondsMax, 50 << Int64(min(failures, 6)))
     let pause = Int64.random(in: ceiling / 2...ceiling)
+    connect(after: .milliseconds(pause))
+  }
+
+  private func connect(after pause: TimeAmount) {
     let bound = NIOLoopBound(self, eventLoop: loop)
-    loop.scheduleTask(in: .milliseconds(pause)) { bound.value.connect() }
+    loop.scheduleTask(in: pause) { bound.value.connect() }
+  }
+
+  /// Has damaged pages sent again; now, or as soon as there is a link.
+  func repair(_ wrong: [WrongPage]) {
+    content.note(damaged: wrong)
+    do {
+      try session?.repair()
+    } catch {
+      session?.fail(error)
+    }
   }
 
   func joined(_ welcome: ShipWelcome) {

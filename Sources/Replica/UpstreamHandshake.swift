@@ -29,6 +29,13 @@ extension UpstreamSession {
     guard !welcome.lineage.contains(upstream.node.id) else {
       return close(reason: "the upstream follows this node")
     }
+    let tracker = content.database?.tracker
+    let seen = tracker.map { max($0.epochs.current, $0.position.epoch) } ?? Epoch(0)
+    guard welcome.history.current >= seen else {
+      return close(
+        reason: "the upstream is in epoch \(welcome.history.current), this replica has seen epoch "
+          + "\(seen): it does not go back")
+    }
     try content.welcomed(welcome)
     epoch = welcome.position.epoch
     let receiver = ShipReceiver(at: content.database?.tracker.position.txid ?? .zero)
@@ -37,18 +44,28 @@ extension UpstreamSession {
     upstream.joined(welcome)
     switch welcome.plan {
     case .follow:
-      adoptHistory(welcome)
+      try adoptHistory(welcome)
       upstream.update { $0.state = "streaming" }
+      if !content.damaged.isEmpty { try repair() }
     case .copy: upstream.update { $0.state = "bootstrapping" }
-    case .compare: try sendChecksums()
+    case .compare: compare(welcome.scope, keepsAside: leavesHistory(welcome))
     }
   }
 
+  /// Whether transactions that this replica has are not part of the upstream's history.
+  private func leavesHistory(_ welcome: ShipWelcome) -> Bool {
+    guard let database = content.database else { return false }
+    let position = database.tracker.position
+    return database.isForeign || position.txid > welcome.position.txid
+      || !welcome.history.contains(epoch: position.epoch, txid: position.txid)
+  }
+
   /// The same transactions can belong to a newer epoch, when the upstream began one behind them.
-  func adoptHistory(_ welcome: ShipWelcome) {
+  func adoptHistory(_ welcome: ShipWelcome) throws {
     guard let database = content.database else { return }
     var position = database.tracker.position
     if position.txid == welcome.position.txid { position.epoch = welcome.history.current }
+    try database.adopt(welcome.history)
     database.tracker.advance(
       to: position, at: database.injector.place, history: welcome.history)
   }
@@ -62,7 +79,7 @@ extension UpstreamSession {
   // MARK: Comparisons
 
   /// Asks to be compared: only the pages that differ are sent.
-  func resynchronize(_ reason: String) throws {
+  func resynchronize(_ reason: String, _ scope: FollowerPages.Scope = .all) throws {
     guard case .serving(var receiver) = phase else { return }
     upstream.logger.warning("this replica will be compared", metadata: ["reason": "\(reason)"])
     comparisons += 1
@@ -71,21 +88,32 @@ extension UpstreamSession {
     }
     receiver.foundMismatch()
     phase = .serving(receiver)
-    send(ShipMessage(.resynchronize, body: ByteBuffer()))
-    try sendChecksums()
+    send(ShipMessage(.resynchronize, body: ShipResynchronize(scope).encode()))
+    compare(scope, keepsAside: false)
   }
 
-  func sendChecksums() throws {
+  /// Asks for the damaged pages, and for whatever else changed since.
+  func repair() throws {
+    guard case .serving(let receiver) = phase, case .streaming(let txid) = receiver.state else {
+      return
+    }
+    try publish()
+    try resynchronize("\(content.damaged.count) pages are damaged", .since(txid))
+  }
+
+  private func compare(_ scope: FollowerPages.Scope, keepsAside: Bool) {
     upstream.update { $0.state = "comparing" }
-    let checksums = try content.checksums()
-    var first = 0
-    repeat {
-      let end = min(checksums.count, first + ShipPageChecksums.countMax)
-      let part = ShipPageChecksums(
-        first: Pgno(UInt32(first + 1)), isLast: end == checksums.count,
-        checksums: Array(checksums[first..<end]))
-      send(ShipMessage(.pageChecksums, body: part.encode()))
-      first = end
-    } while first < checksums.count
+    content.prepare(scope, keepsAside: keepsAside) { [self] result in
+      guard isServing else { return }
+      do {
+        try result.get()
+        for part in content.checksums(scope) {
+          send(ShipMessage(.pageChecksums, body: part.encode()))
+        }
+        context?.flush()
+      } catch {
+        fail(error)
+      }
+    }
   }
 }

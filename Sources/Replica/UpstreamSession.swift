@@ -189,6 +189,7 @@ final class UpstreamSession: ChannelInboundHandler {
     }
     noteApplied()
     upstream.onPublish()
+    if !content.damaged.isEmpty { try repair() }
   }
 
   func publish() throws {

@@ -34,7 +34,7 @@ public final class NodeContext: Sendable {
   public init(
     role: NodeRole, databasePath: String, databaseName: String = NodeContext.databaseNameDefault,
     tracker: PositionTracker, logWatch: LogWatch, primary: any PrimaryAccess,
-    limits: ServingLimits = ServingLimits(), status: @escaping @Sendable () -> NodeStatus,
+    limits: ServingLimits = ServingLimits(), health: NodeHealth = NodeHealth(), status: @escaping @Sendable () -> NodeStatus,
     contactMilliseconds: @escaping @Sendable () -> UInt64?, logger: Logger
   ) {
     self.role = role
@@ -51,6 +51,7 @@ public final class NodeContext: Sendable {
       source: ReadSource(
         databasePath: databasePath, tracker: tracker, logWatch: logWatch, limits: limits))
     gate = TokenGate(
-      role: role, tracker: tracker, limits: limits, contactMilliseconds: contactMilliseconds)
+      role: role, tracker: tracker, limits: limits, health: health,
+      contactMilliseconds: contactMilliseconds)
   }
 }

@@ -29,6 +29,7 @@ public struct NodeOptions: Sendable {
   public var limits = ServingLimits()
   /// Frames in the WAL from which on it is copied into the file.
   public var checkpointFrames: UInt32 = 1000
+  public var scrub = ScrubOptions()
   public var logger = Logger(label: "edge-sql")
 
   public init() {}

@@ -2,6 +2,7 @@
 // Source: docs/PROTOCOL.md, the line protocol
 
 import NIOCore
+import Store
 import WALShip
 
 /// The state of a node at one moment.
@@ -85,6 +86,11 @@ public struct NodeStatus: Sendable {
   public var log = Log()
   public var checkpoints = Checkpoints()
   public var shipped = Shipped()
+  public var scrub: ScrubStatus?
+  /// Names of files that hold states which this node had to leave.
+  public var diverged: [String] = []
+  /// Why nothing is served from this node's file.
+  public var damage: String?
   public var connections = 0
   public var sqliteVersion: String
 
@@ -123,6 +129,7 @@ extension NodeStatus {
     for replica in replicas { Self.write(replica, into: &writer) }
     writer.endArray()
     writeLog(into: &writer)
+    writeScrub(into: &writer)
     writer.member("connections", Int64(connections))
     writer.member("sqlite_version", sqliteVersion)
   }
@@ -176,6 +183,29 @@ extension NodeStatus {
     writer.count("pages", shipped.pages)
     writer.count("raw_bytes", shipped.rawBytes)
     writer.count("encoded_bytes", shipped.encodedBytes)
+    writer.endObject()
+  }
+}
+
+extension NodeStatus {
+  private func writeScrub(into writer: inout ResponseWriter) {
+    writer.optional("damage", damage)
+    writer.beginArray("diverged")
+    for name in diverged { writer.element(name) }
+    writer.endArray()
+    guard let scrub else { return writer.nullMember("scrub") }
+    let now = monotonicNanoseconds()
+    writer.beginObject("scrub")
+    writer.member("running", scrub.isRunning)
+    writer.count("pages_done", UInt64(scrub.pagesDone))
+    writer.count("pages_total", UInt64(scrub.pagesTotal))
+    writer.count("passes", scrub.passes)
+    writer.count(
+      "finished_ms_ago", scrub.finishedNanoseconds.map { (now - min(now, $0)) / 1_000_000 })
+    writer.count("damaged", scrub.damaged)
+    writer.count("repaired", scrub.repaired)
+    writer.count("mended", scrub.mended)
+    writer.optional("last_error", scrub.lastError)
     writer.endObject()
   }
 }

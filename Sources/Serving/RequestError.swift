@@ -47,10 +47,12 @@ public enum ErrorCode: String, Sendable, CaseIterable {
   case overloaded = "OVERLOADED"
   case databaseNotFound = "DATABASE_NOT_FOUND"
   case notAllowed = "NOT_ALLOWED"
+  /// Pages of this node's file are damaged, and nothing is served from it.
+  case damaged = "DAMAGED"
 
   var isRetryable: Bool {
     switch self {
-    case .tokenTimeout, .primaryUnavailable, .overloaded, .transactionTimeout: true
+    case .tokenTimeout, .primaryUnavailable, .overloaded, .transactionTimeout, .damaged: true
     case .badRequest, .wrongProtocol, .lineTooLong, .authRequired, .authDenied, .readOnly,
       .tokenInvalid, .tokenEpoch, .statementTimeout, .responseTooLarge, .outcomeUnknown,
       .databaseNotFound, .notAllowed:

@@ -10,6 +10,7 @@ import WALShip
 
 /// The only checkpointer of a primary's database. It is used by one thread at a time.
 public final class Checkpointer {
+  private let path: String
   private let connection: Connection
   private let index: WALIndex
   private let log: LogFile
@@ -22,6 +23,7 @@ public final class Checkpointer {
   }
 
   init(path: String, map: PageMapFile) throws {
+    self.path = path
     connection = try Connection(path: path, mode: .readWrite)
     connection.setBusyTimeout(milliseconds: 1000)
     connection.keepLog()
@@ -127,6 +129,7 @@ public final class Checkpointer {
     base.pageCount = live.pageCount
     base.isClean = isClean
     base.changeCounter = try fileChangeCounter()
+    base.fileNumber = Disk.fileNumber(path)
     try map.saveBase(base)
   }
 

@@ -3,12 +3,23 @@
 
 import WALShip
 
-/// What a restart found out about the history of a database.
-public enum Continuity: Equatable, Sendable {
-  /// The WAL leads from the map's last durable state to the present one.
-  case proven
-  /// Every page was compared; so many differ and now count as one transaction.
-  case scanned(differing: Int)
+/// What a comparison of all pages with the map has found.
+struct PageScan: Sendable {
+  var pageCount: UInt32
+  var wrong: [WrongPage] = []
+  /// The latest transaction of which a page is still there.
+  var newestKept = TXID.zero
+  /// The earliest transaction of which a page is gone.
+  var oldestGone: TXID?
+  /// Pages that the map has, beyond the end of the file.
+  var cutOff: UInt32 = 0
+
+  var differing: Int { wrong.count + Int(cutOff) }
+
+  fileprivate mutating func lost(_ entry: PageMapEntry) {
+    guard entry.txid != .zero else { return }
+    oldestGone = min(oldestGone ?? entry.txid, entry.txid)
+  }
 }
 
 /// The steps of recovery; run once, on the thread that owns the database.
@@ -57,40 +68,43 @@ struct PageMapRecovery {
     try map.update { $0.live.checksum = checksum }
   }
 
-  /// Compares every page with the map. Differing pages get the number `txid`. The caller keeps
-  /// writers out.
-  ///
-  /// - Returns: how many pages differ.
-  func scan(
-    _ header: WALIndexHeader, pageCount: UInt32, txid: TXID, progress: ((UInt32) -> Void)? = nil
-  ) throws -> Int {
+  /// Compares every page with the map, and changes nothing. The caller keeps writers out.
+  func scan(_ header: WALIndexHeader, pageCount: UInt32) throws -> PageScan {
     let pages = PageReader(index: index, log: log, pageSize: map.identity.pageSize.bytes)
     let page = PageMemory(bytes: map.identity.pageSize.bytes)
     let lockPage = map.identity.pageSize.lockPage
-    try resetLive(txid: map.live.txid, pageCount: map.live.pageCount, place: header.place)
-    var differing = 0
-    var next: UInt32 = 1
-    while next <= pageCount {
-      let end = min(pageCount, next + 1023)
-      try map.update { editor in
-        for number in next...end where Pgno(number) != lockPage {
-          let pgno = Pgno(number)
-          try pages.read(pgno, through: header.frameCount, into: page.bytes)
-          let checksum = pageChecksum(page.readOnly, pgno: pgno)
-          if editor.entry(pgno).checksum != checksum {
-            try editor.set(pgno, PageMapEntry(txid: txid, checksum: checksum))
-            differing += 1
-          }
-        }
+    var scan = PageScan(pageCount: pageCount)
+    for number in 0..<pageCount where Pgno(number + 1) != lockPage {
+      let pgno = Pgno(number + 1)
+      try pages.read(pgno, through: header.frameCount, into: page.bytes)
+      let entry = map.entry(pgno)
+      let found = pageChecksum(page.readOnly, pgno: pgno)
+      if entry.checksum == found, entry.txid != .zero {
+        scan.newestKept = max(scan.newestKept, entry.txid)
+      } else {
+        scan.wrong.append(WrongPage(pgno: pgno, entry: entry, found: found))
+        scan.lost(entry)
       }
-      progress?(end)
-      next = end + 1
     }
+    let known = map.live.pageCount
+    if known > pageCount {
+      scan.cutOff = known - pageCount
+      for entry in map.entries(from: Pgno(pageCount + 1), count: Int(scan.cutOff)) {
+        scan.lost(entry)
+      }
+    }
+    return scan
+  }
+
+  /// Lets the map say what a scan has found. Differing pages get the number `txid`.
+  func apply(_ scan: PageScan, txid: TXID, place: LogPlace) throws {
+    try resetLive(txid: map.live.txid, pageCount: map.live.pageCount, place: place)
     try map.update { editor in
-      if editor.live.pageCount > pageCount { differing += Int(editor.live.pageCount - pageCount) }
-      try editor.resize(to: pageCount)
-      if differing > 0 { editor.live.txid = txid }
+      for page in scan.wrong {
+        try editor.set(page.pgno, PageMapEntry(txid: txid, checksum: page.found))
+      }
+      try editor.resize(to: scan.pageCount)
+      if scan.differing > 0 { editor.live.txid = txid }
     }
-    return differing
   }
 }

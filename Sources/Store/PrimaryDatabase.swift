@@ -29,7 +29,13 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     case replicaFile(String)
     case locked(String)
     case cannotSwitchToWAL(String, String)
-    case pageMapMismatch(String)
+    case newerPageMap(String)
+    /// The page map knows a database that is not there any more.
+    case missing(String)
+    /// Pages changed although no program wrote them.
+    case damagedPages(String, [Pgno])
+    /// Another primary has begun a later epoch.
+    case superseded(String, Epoch)
     public var description: String {
       switch self {
       case .notADatabase(let path): "\(path) is not a SQLite database"
@@ -39,8 +45,13 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
         "another edge-sql primary, or a program that checkpoints without end, has \(path) open"
       case .cannotSwitchToWAL(let path, let mode):
         "\(path) stays in journal mode \(mode): close the programs that use it and start again"
-      case .pageMapMismatch(let path):
-        "\(path) belongs to another database or a newer release; move it away to let the primary make a new one"
+      case .newerPageMap(let path): "\(path) was written by a newer release of edge-sql"
+      case .missing(let path):
+        "\(path) is missing, but its page map is there: put the database back with `edge-sql restore`, or remove \(path)-pagemap and \(path)-identity to begin an empty one"
+      case .damagedPages(let path, let pages):
+        "pages \(pages.map(\.description).joined(separator: ", ")) of \(path) are damaged: take a copy from a replica with `edge-sql backup`, and put it in place with `edge-sql restore`"
+      case .superseded(let path, let epoch):
+        "another primary has begun epoch \(epoch) of \(path): run `edge-sql demote` to follow it, or `edge-sql promote` to take over again"
       }
     }
   }
@@ -79,8 +90,9 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     index = try WALIndex(connection: connection)
     log = try LogFile(databasePath: path, pageSize: pageSize, writable: true)
 
-    let opened = try Self.openMap(path, pageSize)
+    let opened = try Self.openMap(path, pageSize, isEmpty: isEmpty)
     map = opened.map
+    notes += opened.notes
     checkpointer = try Checkpointer(path: path, map: map)
     var isLocked = checkpointer.takeLock()
     for _ in 0..<300 where !isLocked {
@@ -89,16 +101,17 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     }
     guard isLocked else { throw Failure.locked(path) }
 
-    let recovery = PageMapRecovery(map: map, index: index, log: log)
-    let recovered = try Self.recover(
-      recovery, connection: connection, isNew: opened.isNew,
-      changeCounter: try checkpointer.fileChangeCounter())
+    let recovered = try PrimaryRecovery(
+      pages: PageMapRecovery(map: map, index: index, log: log), connection: connection,
+      checkpointer: checkpointer, path: path, origin: opened.origin
+    ).run()
     notes += recovered.notes
     capture = recovered.capture
     // Whatever the WAL holds by now is about to be told to replicas: it must survive a power loss.
     try log.file.sync(.syncLog)
     let live = map.live
     let history = map.base.history
+    try DatabaseIdentity(identity: map.identity, history: history).save(path)
     tracker = PositionTracker(
       position: Position(
         database: map.identity.database, epoch: history.current, txid: live.txid,
@@ -109,7 +122,11 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
 
   /// The file is looked at before SQLite opens it: what is not ours stays untouched.
   private static func inspect(_ path: String) throws {
-    guard let size = Disk.size(path), size > 0 else { return }
+    guard let size = Disk.size(path), size > 0 else {
+      let known = try existingMap(pageMapPath(of: path))
+      if let known, known.live.pageCount > 0 { throw Failure.missing(path) }
+      return
+    }
     guard let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100)) else {
       throw Failure.notADatabase(path)
     }
@@ -119,115 +136,42 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
   private static func hasPages(_ path: String) throws -> Bool { (Disk.size(path) ?? 0) > 0 }
 
   private static func openMap(
-    _ path: String, _ pageSize: PageSize
-  ) throws -> (map: PageMapFile, isNew: Bool) {
+    _ path: String, _ pageSize: PageSize, isEmpty: Bool
+  ) throws -> (map: PageMapFile, origin: PrimaryRecovery.Origin, notes: [String]) {
     let mapPath = pageMapPath(of: path)
-    if Disk.exists(mapPath) {
-      let map: PageMapFile
-      do {
-        map = try PageMapFile(opening: mapPath)
-      } catch is PageMapIdentity.Failure {
-        throw Failure.pageMapMismatch(mapPath)
+    if let map = try existingMap(mapPath), map.identity.pageSize == pageSize {
+      guard map.base.superseding <= map.base.history.current else {
+        throw Failure.superseded(path, map.base.superseding)
       }
-      guard map.identity.pageSize == pageSize else { throw Failure.pageMapMismatch(mapPath) }
-      return (map, false)
+      return (map, .found, [])
+    }
+    // Lost or damaged, or another file lies in the place of the one that it was made for.
+    if var known = DatabaseIdentity.load(path) {
+      known.identity.pageSize = pageSize
+      let map = try PageMapFile(creating: mapPath, identity: known.identity, history: known.history)
+      return (map, .rebuilt, [])
     }
     let identity = PageMapIdentity(
       database: DatabaseID(high: .random(in: 1 ... .max), low: .random(in: 0 ... .max)),
       pageSize: pageSize)
+    let notes =
+      Disk.exists(mapPath)
+      ? ["the page map is damaged: the database gets a new id, replicas need --reset"] : []
     let map = try PageMapFile(
       creating: mapPath, identity: identity, history: EpochHistory(current: Epoch(1)))
-    return (map, true)
+    return (map, .new, notes)
   }
 
-  // MARK: Recovery
-
-  private static func recover(
-    _ recovery: PageMapRecovery, connection: Connection, isNew: Bool, changeCounter: UInt32
-  ) throws -> (capture: WALCapture, notes: [String]) {
-    let map = recovery.map
-    guard let header = recovery.index.header() else {
-      throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
+  /// - Returns: nil when there is none, or it is damaged.
+  private static func existingMap(_ path: String) throws -> PageMapFile? {
+    guard Disk.exists(path) else { return nil }
+    do {
+      return try PageMapFile(opening: path)
+    } catch PageMapIdentity.Failure.newerFormat {
+      throw Failure.newerPageMap(path)
+    } catch is PageMapIdentity.Failure {
+      return nil
     }
-    if !isNew, let place = recovery.connectingPlace(header) {
-      let before = map.live
-      let trustsLive = map.isOfThisBoot
-      let capture = try recovery.replay(from: place, numbering: .counting)
-      let now = map.live
-      guard trustsLive, now.txid < before.txid else { return (capture, []) }
-      // The WAL ends before what was seen of it: an older copy. What was after is lost.
-      var history = map.base.history
-      history.fork(after: now.txid)
-      try saveBase(map, history: history, place: capture.place, changeCounter: changeCounter)
-      capture.epoch = history.current
-      return (
-        capture,
-        ["the WAL ends at transaction \(now.txid), before \(before.txid): a new epoch begins"]
-      )
-    }
-    return try rescan(recovery, connection: connection, isNew: isNew, changeCounter: changeCounter)
-  }
-
-  private static func rescan(
-    _ recovery: PageMapRecovery, connection: Connection, isNew: Bool, changeCounter: UInt32
-  ) throws -> (capture: WALCapture, notes: [String]) {
-    let map = recovery.map
-    try connection.execute("BEGIN IMMEDIATE")
-    defer { if !connection.isAutocommit { try? connection.execute("COMMIT") } }
-    guard let header = recovery.index.header() else {
-      throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
-    }
-    let count = try connection.queryInteger("PRAGMA page_count") ?? 0
-    let known = max(map.live.txid, map.base.txid)
-    let trusted = map.isOfThisBoot || map.base.isClean
-    let differing = try recovery.scan(header, pageCount: UInt32(clamping: count), txid: known.next)
-    let capture = WALCapture(
-      index: recovery.index, log: recovery.log, map: map, place: header.place, numbering: .counting)
-    var history = map.base.history
-    var notes: [String] = []
-    if differing == 0 {
-      try map.update { $0.live.txid = known }
-    } else if isNew {
-      notes = ["adopted the database: \(count) pages"]
-    } else if trusted, changeCounter > map.base.changeCounter {
-      notes = ["\(differing) pages changed while no primary ran: captured as one transaction"]
-    } else {
-      history.fork(after: .zero)
-      notes = [
-        "\(differing) pages differ from the page map, and it cannot be proven why: a new epoch begins"
-      ]
-    }
-    try saveBase(map, history: history, place: header.place, changeCounter: changeCounter)
-    capture.epoch = history.current
-    try connection.execute("COMMIT")
-    if header.salts == Salts(first: 0, second: 0) {
-      try beginLog(connection)
-      _ = try capture.capture()
-      try saveBase(map, history: history, place: capture.place, changeCounter: changeCounter)
-    }
-    return (capture, notes)
-  }
-
-  /// A WAL without a single frame has no salts, and so could not prove later what came after it:
-  /// write one frame.
-  private static func beginLog(_ connection: Connection) throws {
-    let version = try connection.queryInteger("PRAGMA user_version") ?? 0
-    try connection.execute("PRAGMA user_version=\(version)")
-  }
-
-  private static func saveBase(
-    _ map: PageMapFile, history: EpochHistory, place: LogPlace, changeCounter: UInt32
-  ) throws {
-    var base = map.base
-    let live = map.live
-    base.history = history
-    base.isClean = false
-    base.txid = live.txid
-    base.checksum = live.checksum
-    base.pageCount = live.pageCount
-    base.place = place
-    base.changeCounter = changeCounter
-    try map.saveBase(base)
   }
 
   // MARK: Commits

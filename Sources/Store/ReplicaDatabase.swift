@@ -141,12 +141,25 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
       throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
     }
     let txid = tracker.position.txid
-    let differing = try recovery.scan(header, pageCount: try pageCount(header), txid: txid)
+    let scan = try recovery.scan(header, pageCount: try pageCount(header))
+    try recovery.apply(scan, txid: txid, place: header.place)
     try map.update { $0.live.txid = txid }
     var position = tracker.position
     position.checksum = map.live.checksum
     tracker.advance(to: position, at: injector.place)
-    return differing
+    return scan.differing
+  }
+
+  /// Notes what the bytes of some pages really are, before all pages are compared.
+  public func correctMap(_ wrong: [WrongPage]) throws {
+    guard !wrong.isEmpty || map.imbalance != .empty else { return }
+    try map.update { editor in
+      for page in wrong {
+        try editor.set(page.pgno, PageMapEntry(txid: page.entry.txid, checksum: page.found))
+      }
+    }
+    let checksum = map.checksumOfEntries(pageCount: map.live.pageCount)
+    try map.update { $0.live.checksum = checksum }
   }
 
   private func pageCount(_ header: WALIndexHeader) throws -> UInt32 {
@@ -161,6 +174,14 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     var position = tracker.position
     position.database = database
     tracker.advance(to: position, at: injector.place)
+  }
+
+  /// Notes the history that the upstream told, so that no older one is followed after a restart.
+  public func adopt(_ history: EpochHistory) throws {
+    guard map.base.history != history else { return }
+    var base = map.base
+    base.history = history
+    try map.saveBase(base)
   }
 
   /// The file holds what the upstream has, whoever wrote to it before.

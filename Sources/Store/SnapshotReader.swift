@@ -1,6 +1,7 @@
 // Reads the pages of the database as they were at one position, while commits go on: for catch-up,
 // backup and checks.
 
+import Glibc
 import WALShip
 
 /// A consistent view of all pages. It belongs to one thread; keep it short, for it pins the WAL.
@@ -36,6 +37,20 @@ public final class SnapshotReader {
       position: position, pageCount: pinned.pageCount, lastFrame: pinned.lastFrame)
     snapshot = opened
     return opened
+  }
+
+  /// The same, once the page map knows all that the snapshot shows: a replica publishes a state
+  /// before it notes the pages.
+  ///
+  /// - Throws: `SQLITE_BUSY` when the map stays behind; try again.
+  public func begin(following map: PageMapFile) throws -> Snapshot {
+    let snapshot = try begin()
+    for _ in 0..<400 {
+      if map.live.txid >= snapshot.position.txid { return snapshot }
+      usleep(500)
+    }
+    end()
+    throw SQLiteError(code: SQLiteError.busy, message: "the page map is behind the database")
   }
 
   /// A page of the open snapshot, valid until the next call.

@@ -49,12 +49,24 @@ public struct EpochHistory: Hashable, Sendable {
     return survives
   }
 
+  /// The last transaction that a history which stands after `txid` of `epoch` shares with this one.
+  ///
+  /// - Returns: nil when it is not known; then only a comparison of all pages tells what differs.
+  public func lastCommon(epoch: Epoch, txid: TXID) -> TXID? {
+    guard epoch < current, forks.contains(where: { $0.epoch == epoch }) else { return nil }
+    let last = forks.filter { $0.epoch >= epoch }.map(\.last).reduce(txid, min)
+    return last == .zero ? nil : last
+  }
+
   /// Begins a new epoch. `last` is the last transaction of the present epoch that the new one
-  /// builds on.
-  public mutating func fork(after last: TXID) {
+  /// builds on, zero when that is not known.
+  ///
+  /// The step is random: two nodes that were promoted apart from each other then hardly ever give
+  /// two histories one number.
+  public mutating func fork(after last: TXID, step: UInt32 = .random(in: 1...1024)) {
     forks.append(EpochFork(epoch: current, last: last))
     if forks.count > Self.forksMax { forks.removeFirst(forks.count - Self.forksMax) }
-    current = Epoch(current.rawValue + 1)
+    current = Epoch(current.rawValue + step)
   }
 }
 
@@ -85,6 +97,11 @@ public struct PageMapBase: Hashable, Sendable {
   /// The file change counter of the database header then: a smaller one later means an older copy
   /// of the file.
   public var changeCounter: UInt32 = 0
+  /// Which file the database was then, as the file system numbers it: another one has been put in
+  /// its place since when it differs.
+  public var fileNumber: UInt64 = 0
+  /// A later epoch, of another primary, that this one was told of; it must not accept writes.
+  public var superseding = Epoch(0)
 
   public init(
     sequence: UInt64, history: EpochHistory, txid: TXID, checksum: DatabaseChecksum,
@@ -111,7 +128,9 @@ public struct PageMapBase: Hashable, Sendable {
     writer.write(place.salts.second)
     writer.write(place.frame)
     writer.write(pageCount)
-    writer.write(UInt64(changeCounter))
+    writer.write(changeCounter)
+    writer.write(superseding.rawValue)
+    writer.write(fileNumber)
     for index in 0..<16 { writer.write(index < bootID.count ? bootID[index] : 0 as UInt8) }
     writer.write(UInt64(history.forks.count))
     for fork in history.forks {
@@ -132,8 +151,9 @@ public struct PageMapBase: Hashable, Sendable {
     place = LogPlace(
       salts: Salts(first: reader.read(), second: reader.read()), frame: reader.read())
     pageCount = reader.read()
-    let counter: UInt64 = reader.read()
-    changeCounter = UInt32(truncatingIfNeeded: counter)
+    changeCounter = reader.read()
+    superseding = Epoch(reader.read())
+    fileNumber = reader.read()
     bootID = (0..<16).map { _ in reader.read() }
     let count: UInt64 = reader.read()
     guard count <= EpochHistory.forksMax else { return nil }

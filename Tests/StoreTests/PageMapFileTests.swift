@@ -57,7 +57,9 @@ import WALShip
     try set(map, 1...5, txid: 1)
     var checksums = map.entries(from: Pgno(1), count: 3).map(\.checksum)
     checksums[1] ^= 1
-    let found = map.differingPages(from: checksums, after: 0, through: 5, limit: 100)
+    var follower = FollowerPages(.all)
+    for part in ShipPageChecksums.parts(of: checksums) { try follower.add(part) }
+    let found = map.differingPages(from: follower, after: 0, through: 5, limit: 100)
     #expect(found.pages.map(\.rawValue) == [2, 4, 5])
   }
 

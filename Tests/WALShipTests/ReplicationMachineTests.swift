@@ -133,7 +133,7 @@ import Testing
 @Suite struct EpochHistoryTests {
   @Test func transactionsUpToAForkSurviveAndLaterOnesAreLost() {
     var history = EpochHistory(current: Epoch(1))
-    history.fork(after: TXID(10))
+    history.fork(after: TXID(10), step: 1)
     #expect(history.current == Epoch(2))
     #expect(history.contains(epoch: Epoch(1), txid: TXID(10)))
     #expect(!history.contains(epoch: Epoch(1), txid: TXID(11)))
@@ -143,8 +143,8 @@ import Testing
 
   @Test func aLaterForkCutsEarlierEpochsToo() {
     var history = EpochHistory(current: Epoch(1))
-    history.fork(after: TXID(10))
-    history.fork(after: TXID(8))
+    history.fork(after: TXID(10), step: 1)
+    history.fork(after: TXID(8), step: 1)
     #expect(history.contains(epoch: Epoch(1), txid: TXID(8)))
     #expect(!history.contains(epoch: Epoch(1), txid: TXID(9)))
     #expect(!history.contains(epoch: Epoch(2), txid: TXID(9)))

@@ -52,7 +52,7 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
   public var consistentPagesMax: Int { max(8, Self.consistentBytes / pageSize) }
 
   /// How many pages a selection has now.
-  func count(_ selection: PageSelection, follower: [UInt64]) -> Int {
+  func count(_ selection: PageSelection, follower: FollowerPages) -> Int {
     let pageCount = map.live.pageCount
     var total = 0
     var cursor: UInt32? = 0
@@ -67,7 +67,7 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
 
   /// Reads a part of a round, on this object's thread.
   func readPages(
-    _ selection: PageSelection, after cursor: UInt32, follower: [UInt64],
+    _ selection: PageSelection, after cursor: UInt32, follower: FollowerPages,
     completion: @escaping @Sendable (Result<Chunk, any Error>) -> Void
   ) -> Bool {
     thread.submit { [self] in
@@ -87,7 +87,7 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
 
   /// Reads a whole round from one snapshot, with the message that ends it.
   func readConsistentRound(
-    _ selection: PageSelection, follower: [UInt64], history: EpochHistory,
+    _ selection: PageSelection, follower: FollowerPages, history: EpochHistory,
     completion: @escaping @Sendable (Result<Chunk, any Error>) -> Void
   ) -> Bool {
     thread.submit { [self] in
@@ -126,12 +126,12 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
       reader = try SnapshotReader(path: path, pageSize: map.identity.pageSize, tracker: tracker)
       self.reader = reader
     }
-    return try reader.begin()
+    return try reader.begin(following: map)
   }
 
   private func select(
     _ selection: PageSelection, after cursor: UInt32, through last: UInt32, limit: Int,
-    follower: [UInt64]
+    follower: FollowerPages
   ) -> (pages: [Pgno], cursor: UInt32?) {
     switch selection {
     case .changed(let since):

@@ -22,12 +22,15 @@ public struct ShipSource: Sendable {
   public var lineage: @Sendable () -> [DatabaseID]
   /// Milliseconds since this node had contact with the primary.
   public var contactMilliseconds: @Sendable () -> UInt64
+  /// Something does not add up, here or at a follower: this node's pages should be checked.
+  public var doubt: @Sendable () -> Void
 
   public init(
     node: NodeIdentity, tracker: PositionTracker, map: PageMapFile, ring: TransactionRing,
     pages: PageSource, primary: any PrimaryAccess,
     lineage: @escaping @Sendable () -> [DatabaseID],
-    contactMilliseconds: @escaping @Sendable () -> UInt64
+    contactMilliseconds: @escaping @Sendable () -> UInt64,
+    doubt: @escaping @Sendable () -> Void
   ) {
     self.node = node
     self.tracker = tracker
@@ -37,6 +40,7 @@ public struct ShipSource: Sendable {
     self.primary = primary
     self.lineage = lineage
     self.contactMilliseconds = contactMilliseconds
+    self.doubt = doubt
   }
 }
 
@@ -72,6 +76,8 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   let loop: any EventLoop
   private var sessions: [ObjectIdentifier: ShipServerSession] = [:]
   private var channel: (any Channel)?
+  /// Why nothing is shipped.
+  private(set) var trouble: String?
   private let isNotified = Atomic<Bool>(false)
   private let statuses = Mutex<[ObjectIdentifier: FollowerStatus]>([:])
 
@@ -121,6 +127,15 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
     loop.execute { [self] in
       isNotified.store(false, ordering: .releasing)
       for session in sessions.values { session.pump() }
+    }
+  }
+
+  /// Ships nothing from now on; the followers are told why.
+  public func halt(_ trouble: String) {
+    loop.execute { [self] in
+      guard self.trouble == nil else { return }
+      self.trouble = trouble
+      for session in sessions.values { session.refuse(.damaged, trouble) }
     }
   }
 

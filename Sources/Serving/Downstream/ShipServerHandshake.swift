@@ -56,11 +56,18 @@ extension ShipServerSession {
         "the follower has seen epoch \(join.position.epoch), this node is still in epoch "
           + "\(position.epoch): it is not the primary any more")
     }
-    let plan = plan(for: join, at: position)
+    if let trouble = server.trouble { return refuse(.damaged, trouble) }
+    let history = source.tracker.epochs
+    guard position.epoch == history.current else {
+      return refuse(.notReady, "this node is changing over to another history")
+    }
+    let (plan, scope) = plan(for: join, at: position, history)
     isComparison = plan == .compare
+    followerPages = FollowerPages(scope)
+    servedEpoch = position.epoch
     let welcome = ShipWelcome(
-      node: source.node, lineage: lineage + [source.node.id], plan: plan, position: position,
-      history: source.tracker.epochs, pageSize: pageSize, pageCount: source.map.live.pageCount)
+      node: source.node, lineage: lineage + [source.node.id], plan: plan, scope: scope,
+      position: position, history: history, pageSize: pageSize, pageCount: source.map.live.pageCount)
     let proven = ShipProof.wrap(
       welcome.encode(), secret: server.secret, role: .welcome, nonces: nonces)
     send(ShipMessage(.welcome, body: proven))
@@ -74,25 +81,30 @@ extension ShipServerSession {
     pump()
   }
 
-  func plan(for join: ShipJoin, at position: Position) -> ShipWelcome.Plan {
+  func plan(
+    for join: ShipJoin, at position: Position, _ history: EpochHistory
+  ) -> (ShipWelcome.Plan, FollowerPages.Scope) {
     switch join.want {
-    case .copy: return .copy
-    case .compare: return .compare
+    case .copy: return (.copy, .all)
+    case .compare: return (.compare, .all)
     case .follow:
       let theirs = join.position
-      guard source.tracker.epochs.contains(epoch: theirs.epoch, txid: theirs.txid),
-        theirs.txid <= position.txid
-      else { return .compare }
-      if theirs.txid == position.txid, theirs.checksum != position.checksum { return .compare }
-      return .follow
+      if theirs.epoch == position.epoch {
+        let agrees = theirs.txid != position.txid || theirs.checksum == position.checksum
+        return theirs.txid <= position.txid && agrees ? (.follow, .all) : (.compare, .all)
+      }
+      if history.contains(epoch: theirs.epoch, txid: theirs.txid), theirs.txid <= position.txid {
+        return (.follow, .all)
+      }
+      guard let common = history.lastCommon(epoch: theirs.epoch, txid: theirs.txid) else {
+        return (.compare, .all)
+      }
+      return (.compare, .since(common))
     }
   }
 
   func receiveChecksums(_ part: ShipPageChecksums) throws {
-    guard part.first.index == followerChecksums.count, followerChecksums.count < 1 << 26 else {
-      throw ShipProtocolError.unexpected("checksums out of order")
-    }
-    followerChecksums += part.checksums
+    try followerPages.add(part)
     guard part.isLast else { return }
     try sender?.checksumsReceived()
     pump()

@@ -9,6 +9,10 @@ extension ShipServerSession {
   /// Does what the sender says until it says wait, or the socket is full.
   func pump() {
     guard case .serving = phase, let context else { return }
+    guard source.tracker.position.epoch == servedEpoch else {
+      server.logger.info("another history began: a follower must join again", metadata: metadata())
+      return close()
+    }
     while context.channel.isWritable, sender != nil {
       // Read the position before the ring: what the position promises is then in the ring, or gone
       // from it for good.
@@ -33,7 +37,7 @@ extension ShipServerSession {
       sender?.transactionSent()
       return true
     case .plan(let selection, let isFirst):
-      let pages = source.pages.count(selection, follower: followerChecksums)
+      let pages = source.pages.count(selection, follower: followerPages)
       if isFirst {
         let announcement = ShipCatchUp(
           pages: UInt32(clamping: pages), pageSize: UInt32(source.map.identity.pageSize.bytes),
@@ -44,12 +48,12 @@ extension ShipServerSession {
       return true
     case .sendPages(let selection, let after):
       let accepted = source.pages.readPages(
-        selection, after: after, follower: followerChecksums, completion: finish(generation))
+        selection, after: after, follower: followerPages, completion: finish(generation))
       if !accepted { close() }
       return false
     case .sendConsistentRound(let selection):
       let accepted = source.pages.readConsistentRound(
-        selection, follower: followerChecksums, history: source.tracker.epochs,
+        selection, follower: followerPages, history: source.tracker.epochs,
         completion: finish(generation))
       if !accepted { close() }
       return false
@@ -68,12 +72,16 @@ extension ShipServerSession {
 
   func pagesRead(_ result: Result<PageSource.Chunk, any Error>, _ generation: Int) {
     guard case .serving = phase, generation == self.generation else { return }
+    if case .failure(is PageSource.Failure) = result { source.doubt() }
     switch result {
+    case .success(let chunk) where (chunk.position?.epoch ?? servedEpoch) != servedEpoch:
+      // Pages of a history that the follower does not expect.
+      close()
     case .success(let chunk):
       write(chunk.messages)
       if let position = chunk.position {
         sender?.roundSent(at: position.txid)
-        followerChecksums = []
+        followerPages = FollowerPages(.all)
         isComparison = false
       } else {
         sender?.pagesSent(through: chunk.cursor)

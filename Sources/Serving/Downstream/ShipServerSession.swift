@@ -25,12 +25,14 @@ final class ShipServerSession: ChannelInboundHandler {
   var status = FollowerStatus(
     address: "", name: "", state: "connecting", txid: .zero, bytesSent: 0,
     heardNanoseconds: monotonicNanoseconds())
-  var followerChecksums: [UInt64] = []
+  var followerPages = FollowerPages(.all)
   var requests = FragmentAssembler(bytesMax: 32 << 20)
   /// Interactive transactions that this follower's clients have open.
   var transactions: Set<UInt64> = []
   var timer: RepeatedTask?
   var isComparison = false
+  /// The history that the follower was welcomed to.
+  var servedEpoch = Epoch(0)
   /// Counts comparisons: what was read for an earlier one is thrown away.
   var generation = 0
 
@@ -127,10 +129,12 @@ final class ShipServerSession: ChannelInboundHandler {
     case (.serving, .pageChecksums): try receiveChecksums(ShipPageChecksums(decoding: message.body))
     case (.serving, .resynchronize):
       server.logger.warning("a follower asks to be compared", metadata: metadata())
-      followerChecksums = []
+      followerPages = FollowerPages(try ShipResynchronize(decoding: message.body).scope)
       isComparison = true
       generation += 1
       sender?.resynchronize()
+      // Either side may be the one that is wrong.
+      source.doubt()
     case (.serving, .request):
       let piece = try ShipFragment(decoding: message.body)
       if let whole = try requests.receive(piece) { try forward(piece.request, whole) }

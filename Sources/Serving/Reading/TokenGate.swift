@@ -26,15 +26,17 @@ public struct TokenGate: Sendable {
   private let role: NodeRole
   private let tracker: PositionTracker
   private let limits: ServingLimits
+  private let health: NodeHealth
   private let contactMilliseconds: @Sendable () -> UInt64?
 
   init(
-    role: NodeRole, tracker: PositionTracker, limits: ServingLimits,
+    role: NodeRole, tracker: PositionTracker, limits: ServingLimits, health: NodeHealth,
     contactMilliseconds: @escaping @Sendable () -> UInt64?
   ) {
     self.role = role
     self.tracker = tracker
     self.limits = limits
+    self.health = health
     self.contactMilliseconds = contactMilliseconds
   }
 
@@ -66,6 +68,9 @@ public struct TokenGate: Sendable {
 
   /// Judges a read by tokens alone.
   public func admit(_ tokens: [Token]) -> Admission {
+    if let damage = health.damage {
+      return role == .replica ? .forward : .failed(RequestError(.damaged, damage))
+    }
     var mustWait = false
     for token in tokens {
       switch check(token) {

@@ -217,6 +217,17 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
       for index in Int(pageCount)..<map.capacity { map.store(Pgno(UInt32(index + 1)), .absent) }
     }
 
+    /// Lets no entry name a later transaction than the last one: after a history was left.
+    public func clamp() {
+      for index in 0..<min(Int(live.pageCount), map.capacity) {
+        let pgno = Pgno(UInt32(index + 1))
+        let entry = map.load(pgno)
+        if entry.txid > live.txid {
+          map.store(pgno, PageMapEntry(txid: live.txid, checksum: entry.checksum))
+        }
+      }
+    }
+
     /// Sets the number of pages; the entries of pages that are gone are cleared.
     public mutating func resize(to pageCount: UInt32) throws(DiskError) {
       let last = max(live.pageCount, highest)
@@ -237,14 +248,12 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
     pages(after: cursor, through: last, limit: limit, scan: scan) { $1.txid > txid }
   }
 
-  /// The pages whose checksum is not the one in `checksums`, which begins with page 1.
+  /// The pages that a follower lacks, likewise.
   public func differingPages(
-    from checksums: [UInt64], after cursor: UInt32, through last: UInt32, limit: Int,
+    from follower: FollowerPages, after cursor: UInt32, through last: UInt32, limit: Int,
     scan: Int = 65536
   ) -> (pages: [Pgno], cursor: UInt32?) {
-    pages(after: cursor, through: last, limit: limit, scan: scan) { pgno, entry in
-      entry.checksum != (pgno.index < checksums.count ? checksums[pgno.index] : 0)
-    }
+    pages(after: cursor, through: last, limit: limit, scan: scan, where: follower.lacks)
   }
 
   private func pages(
@@ -269,12 +278,40 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
 
   /// Recomputes what the checksums of all pages add up to.
   public func checksumOfEntries(pageCount: UInt32) -> DatabaseChecksum {
+    lock.withLock { _ in sumOfEntries(pageCount: pageCount, from: .empty) }
+  }
+
+  private func sumOfEntries(pageCount: UInt32, from start: DatabaseChecksum) -> DatabaseChecksum {
+    var sum = start
+    for index in 0..<min(Int(pageCount), capacity) {
+      sum.toggle(load(Pgno(UInt32(index + 1))).checksum)
+    }
+    return sum
+  }
+
+  /// What the checksums of the entries and that of the database differ by: nothing, unless entries
+  /// were damaged.
+  ///
+  /// Both are kept up to date apart from each other, so the one tells of damage to the other.
+  public var imbalance: DatabaseChecksum {
+    lock.withLock { _ in sumOfEntries(pageCount: liveRecord.pageCount, from: liveRecord.checksum) }
+  }
+
+  /// Corrects damaged entries, whose pages were found to be right.
+  ///
+  /// - Returns: false when these entries are not what is wrong with the map; nothing was changed.
+  public func mend(_ wrong: [WrongPage]) -> Bool {
     lock.withLock { _ in
-      var sum = DatabaseChecksum.empty
-      for index in 0..<min(Int(pageCount), capacity) {
-        sum.toggle(load(Pgno(UInt32(index + 1))).checksum)
+      var sum = sumOfEntries(pageCount: liveRecord.pageCount, from: liveRecord.checksum)
+      for page in wrong {
+        guard page.pgno.index < capacity, load(page.pgno) == page.entry else { return false }
+        sum.toggle(page.entry.checksum ^ page.found)
       }
-      return sum
+      guard sum == .empty else { return false }
+      for page in wrong {
+        store(page.pgno, PageMapEntry(txid: page.entry.txid, checksum: page.found))
+      }
+      return true
     }
   }
 

@@ -139,7 +139,7 @@ public struct ShipWelcome: Equatable, Sendable {
     case follow = 0
     /// All pages.
     case copy = 1
-    /// The follower sends its checksums and gets the pages that differ.
+    /// The follower sends checksums, of the pages in `scope`, and gets those that differ.
     case compare = 2
   }
 
@@ -147,18 +147,21 @@ public struct ShipWelcome: Equatable, Sendable {
   /// The nodes from the primary down to this one.
   public var lineage: [DatabaseID]
   public var plan: Plan
+  /// Which checksums a comparison needs.
+  public var scope: FollowerPages.Scope
   public var position: Position
   public var history: EpochHistory
   public var pageSize: UInt32
   public var pageCount: UInt32
 
   public init(
-    node: NodeIdentity, lineage: [DatabaseID], plan: Plan, position: Position,
-    history: EpochHistory, pageSize: UInt32, pageCount: UInt32
+    node: NodeIdentity, lineage: [DatabaseID], plan: Plan, scope: FollowerPages.Scope = .all,
+    position: Position, history: EpochHistory, pageSize: UInt32, pageCount: UInt32
   ) {
     self.node = node
     self.lineage = lineage
     self.plan = plan
+    self.scope = scope
     self.position = position
     self.history = history
     self.pageSize = pageSize
@@ -173,6 +176,7 @@ public struct ShipWelcome: Equatable, Sendable {
     body.writeVarint(UInt64(lineage.count))
     for id in lineage { body.writeDatabaseID(id) }
     body.writeInteger(plan.rawValue)
+    body.writeScope(scope)
     body.writePosition(position)
     body.writeHistory(history)
     body.writeVarint(UInt64(pageSize))
@@ -189,6 +193,7 @@ public struct ShipWelcome: Equatable, Sendable {
     for _ in 0..<count { lineage.append(try reader.databaseID()) }
     guard let plan = Plan(rawValue: try reader.byte()) else { throw .malformed("unknown plan") }
     self.plan = plan
+    scope = try reader.scope()
     position = try reader.position()
     history = try reader.history()
     pageSize = try reader.varint32()
@@ -207,6 +212,8 @@ public struct ShipRefusal: Error, Equatable, Sendable, CustomStringConvertible {
     case notReady = 6
     case overloaded = 7
     case olderHistory = 8
+    /// A page of this node is damaged, and there is nobody to repair it.
+    case damaged = 9
   }
   public var reason: Reason
   public var message: String

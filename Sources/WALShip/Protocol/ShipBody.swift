@@ -87,6 +87,10 @@ struct ShipBody {
     return EpochHistory(current: current, forks: forks)
   }
 
+  mutating func scope() throws(ShipProtocolError) -> FollowerPages.Scope {
+    try byte() == 0 ? .all : .since(TXID(try varint()))
+  }
+
   /// What is left.
   var rest: ByteBuffer { buffer }
 }
@@ -114,6 +118,15 @@ extension ByteBuffer {
     writeVarint(UInt64(position.epoch.rawValue))
     writeVarint(position.txid.rawValue)
     writeInteger(position.checksum.rawValue, endianness: .little)
+  }
+
+  mutating func writeScope(_ scope: FollowerPages.Scope) {
+    switch scope {
+    case .all: writeInteger(0 as UInt8)
+    case .since(let txid):
+      writeInteger(1 as UInt8)
+      writeVarint(txid.rawValue)
+    }
   }
 
   mutating func writeHistory(_ history: EpochHistory) {

@@ -94,7 +94,7 @@ public struct ShipHeartbeat: Equatable, Sendable {
   }
 }
 
-/// Checksums of consecutive pages of a follower.
+/// Checksums of consecutive pages of a follower. Parts come in the order of their pages.
 public struct ShipPageChecksums: Equatable, Sendable {
   public static let countMax = 65536
   public var first: Pgno
@@ -127,6 +127,57 @@ public struct ShipPageChecksums: Equatable, Sendable {
     checksums = []
     checksums.reserveCapacity(Int(count))
     for _ in 0..<count { checksums.append(try reader.fixed64()) }
+  }
+}
+
+extension ShipPageChecksums {
+  /// Splits the checksums of all pages, from page 1 on.
+  public static func parts(of checksums: [UInt64]) -> [ShipPageChecksums] {
+    var parts: [ShipPageChecksums] = []
+    var first = 0
+    repeat {
+      let end = min(checksums.count, first + countMax)
+      parts.append(
+        ShipPageChecksums(
+          first: Pgno(UInt32(first + 1)), isLast: end == checksums.count,
+          checksums: Array(checksums[first..<end])))
+      first = end
+    } while first < checksums.count
+    return parts
+  }
+
+  /// Splits the checksums of some pages into runs of neighbours.
+  public static func parts(of some: [Pgno: UInt64]) -> [ShipPageChecksums] {
+    var parts: [ShipPageChecksums] = []
+    for (pgno, checksum) in some.sorted(by: { $0.key < $1.key }) {
+      if let last = parts.indices.last, parts[last].checksums.count < countMax,
+        parts[last].first.index + parts[last].checksums.count == pgno.index
+      {
+        parts[last].checksums.append(checksum)
+      } else {
+        parts.append(ShipPageChecksums(first: pgno, isLast: false, checksums: [checksum]))
+      }
+    }
+    if parts.isEmpty { return self.parts(of: []) }
+    parts[parts.count - 1].isLast = true
+    return parts
+  }
+}
+
+/// The wish to be compared: the follower's checksums come next.
+public struct ShipResynchronize: Equatable, Sendable {
+  public var scope: FollowerPages.Scope
+  public init(_ scope: FollowerPages.Scope) { self.scope = scope }
+
+  public func encode() -> ByteBuffer {
+    var body = ByteBuffer()
+    body.writeScope(scope)
+    return body
+  }
+
+  public init(decoding body: ByteBuffer) throws(ShipProtocolError) {
+    var reader = ShipBody(body)
+    scope = try reader.scope()
   }
 }
 

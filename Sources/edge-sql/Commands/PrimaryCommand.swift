@@ -42,8 +42,9 @@ struct PrimaryCommand: AsyncParsableCommand {
     }
     let status: ExitStatus =
       switch failure {
-      case .notADatabase, .replicaFile, .pageMapMismatch: .corruptData
+      case .notADatabase, .replicaFile, .newerPageMap, .missing, .damagedPages: .corruptData
       case .locked, .cannotSwitchToWAL: .temporary
+      case .superseded: .configuration
       }
     return CommandFailure(status, failure.description)
   }

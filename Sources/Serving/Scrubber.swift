@@ -1,0 +1,228 @@
+// Reads all pages now and then, slowly, and compares them with the page map: what a disk changed by
+// itself is found before a client or a follower gets it.
+
+import Glibc
+import NIOCore
+import Store
+import Synchronization
+import WALShip
+
+/// How a node looks for damaged pages.
+public struct ScrubOptions: Sendable {
+  /// Bytes read in a second; 0 for no scrub.
+  public var bytesPerSecond = 32 << 20
+  /// From the end of one pass to the start of the next.
+  public var intervalSeconds = 86_400
+  public init() {}
+}
+
+/// What a node knows of its scrub.
+public struct ScrubStatus: Equatable, Sendable {
+  public var isRunning = false
+  public var pagesDone: UInt32 = 0
+  public var pagesTotal: UInt32 = 0
+  /// Passes that reached the end.
+  public var passes: UInt64 = 0
+  /// Monotonic time of the end of the last pass.
+  public var finishedNanoseconds: UInt64?
+  /// Pages found damaged since the node started.
+  public var damaged: UInt64 = 0
+  /// Those among them that were fetched again, and read back right.
+  public var repaired: UInt64 = 0
+  /// Entries of the page map that were damaged, while their pages were right.
+  public var mended: UInt64 = 0
+  public var lastError: String?
+  public init() {}
+}
+
+/// The background check of one database. Safe to use from any thread.
+public final class Scrubber: @unchecked Sendable {  // `check` is confined to `thread`
+  /// What one pass found.
+  public struct Report: Equatable, Sendable {
+    public var pages: UInt32 = 0
+    public var damaged: [Pgno] = []
+    public var repaired = 0
+    public var mended = 0
+  }
+
+  private struct State {
+    var status = ScrubStatus()
+    var isQueued = false
+    var isHurried = false
+    var isStopped = false
+    var waiting: [@Sendable (Result<Report, any Error>) -> Void] = []
+  }
+
+  private let path: String
+  private let map: PageMapFile
+  private let tracker: PositionTracker
+  private let options: ScrubOptions
+  private let timers: any EventLoop
+  private let canRepair: Bool
+  private let onDamage: @Sendable ([WrongPage]) -> Void
+  private let thread = DatabaseThread()
+  private let state = Mutex(State())
+  private var check: PageCheck?
+
+  private static let chunkBytes = 1 << 20
+  /// How long a pass waits for damaged pages to come back.
+  private static let repairTries = 100
+  private static let repairPauseMicroseconds: UInt32 = 100_000
+
+  /// - Parameters:
+  ///   - canRepair: damaged pages come back from elsewhere after `onDamage`.
+  ///   - onDamage: called on the scrub's thread with pages that are not what they were written as.
+  public init(
+    path: String, map: PageMapFile, tracker: PositionTracker, options: ScrubOptions,
+    timers: any EventLoop, canRepair: Bool, onDamage: @escaping @Sendable ([WrongPage]) -> Void
+  ) {
+    self.path = path
+    self.map = map
+    self.tracker = tracker
+    self.options = options
+    self.timers = timers
+    self.canRepair = canRepair
+    self.onDamage = onDamage
+  }
+
+  public var status: ScrubStatus { state.withLock { $0.status } }
+
+  /// Begins a first pass, and lets others follow.
+  public func start() { if options.bytesPerSecond > 0 { request() } }
+
+  /// Asks for a pass soon; one that runs already will do.
+  public func request() { queue(hurried: false) }
+
+  /// Runs a pass at full speed.
+  ///
+  /// - Parameter completion: called once, on a thread that must not wait.
+  public func run(completion: @escaping @Sendable (Result<Report, any Error>) -> Void) {
+    let accepted = state.withLock { state in
+      if !state.isStopped { state.waiting.append(completion) }
+      return !state.isStopped
+    }
+    guard accepted else { return completion(.failure(ThreadStopped())) }
+    queue(hurried: true)
+  }
+
+  /// Ends a pass that runs. No damage is reported any more once the thread is idle.
+  public func stop() {
+    state.withLock { $0.isStopped = true }
+    thread.stop()
+  }
+
+  private func queue(hurried: Bool) {
+    let starts = state.withLock { state in
+      if hurried { state.isHurried = true }
+      guard !state.isQueued, !state.isStopped else { return false }
+      state.isQueued = true
+      return true
+    }
+    if starts { thread.submit { [self] in pass() } }
+  }
+
+  // MARK: On the thread
+
+  private func pass() {
+    state.withLock { state in
+      state.status.isRunning = true
+      state.status.pagesDone = 0
+      state.status.pagesTotal = map.live.pageCount
+    }
+    let result = Result { try scrub() }
+    check = nil
+    let waiting = state.withLock { state in
+      defer { state.waiting = [] }
+      state.isQueued = false
+      state.isHurried = false
+      state.status.isRunning = false
+      switch result {
+      case .success:
+        state.status.passes += 1
+        state.status.finishedNanoseconds = monotonicNanoseconds()
+        state.status.lastError = nil
+      case .failure(let error) where error is ThreadStopped: break
+      case .failure(let error): state.status.lastError = "\(error)"
+      }
+      return state.waiting
+    }
+    for completion in waiting { completion(result) }
+    guard options.bytesPerSecond > 0 else { return }
+    let pause: TimeAmount
+    if case .success = result {
+      pause = .seconds(Int64(options.intervalSeconds))
+    } else {
+      pause = .seconds(60)
+    }
+    guard !state.withLock({ $0.isStopped }) else { return }
+    timers.scheduleTask(in: pause) { [weak self] in self?.request() }
+  }
+
+  private func scrub() throws -> Report {
+    let check = try PageCheck(path: path, map: map, tracker: tracker)
+    self.check = check
+    let count = max(1, Self.chunkBytes / map.identity.pageSize.bytes)
+    var report = Report()
+    var wrong: [WrongPage] = []
+    var cursor: UInt32? = 0
+    while let after = cursor {
+      let part = try patiently { try check.check(after: after, count: count) }
+      // Something is wrong: what else is must be known soon.
+      if !part.wrong.isEmpty { state.withLock { $0.isHurried = true } }
+      wrong += part.wrong
+      cursor = part.cursor
+      report.pages = cursor ?? map.live.pageCount
+      state.withLock { $0.status.pagesDone = report.pages }
+      try pause(bytes: count * map.identity.pageSize.bytes)
+    }
+    if !wrong.isEmpty { try judge(wrong, &report) }
+    return report
+  }
+
+  /// Tells damaged entries of the page map from damaged pages.
+  private func judge(_ wrong: [WrongPage], _ report: inout Report) throws {
+    if map.mend(wrong) {
+      report.mended = wrong.count
+      return state.withLock { $0.status.mended += UInt64(wrong.count) }
+    }
+    report.damaged = wrong.map(\.pgno)
+    state.withLock { $0.status.damaged += UInt64(wrong.count) }
+    onDamage(wrong)
+    guard canRepair else { return }
+    var left = wrong.map(\.pgno)
+    for _ in 0..<Self.repairTries where !left.isEmpty {
+      usleep(Self.repairPauseMicroseconds)
+      guard let check, !state.withLock({ $0.isStopped }) else { throw ThreadStopped() }
+      left = try left.filter { try check.confirm($0) != nil }
+    }
+    report.repaired = wrong.count - left.count
+    let repaired = report.repaired
+    state.withLock { $0.status.repaired += UInt64(repaired) }
+  }
+
+  /// Commits that come densely can leave no quiet moment for a snapshot.
+  private func patiently<T>(_ body: () throws -> T) throws -> T {
+    for _ in 0..<100 {
+      if state.withLock({ $0.isStopped }) { throw ThreadStopped() }
+      do {
+        return try body()
+      } catch let error as SQLiteError where error.primaryCode == SQLiteError.busy {
+        usleep(20_000)
+      }
+    }
+    return try body()
+  }
+
+  /// Keeps to the rate, in naps that are short enough for `stop`.
+  private func pause(bytes: Int) throws {
+    var left = options.bytesPerSecond > 0 ? bytes * 1_000_000 / options.bytesPerSecond : 0
+    while true {
+      let (isStopped, isHurried) = state.withLock { ($0.isStopped, $0.isHurried) }
+      if isStopped { throw ThreadStopped() }
+      guard left > 0, !isHurried else { return }
+      let nap = min(left, 50_000)
+      usleep(UInt32(nap))
+      left -= nap
+    }
+  }
+}

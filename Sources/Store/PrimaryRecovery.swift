@@ -1,0 +1,176 @@
+// What happened to a primary's database since it was last open here: nothing, commits of other
+// programs, or something that makes its history another one. A start goes on in the old epoch only
+// with proof. docs/GUARANTEES.md, the fault matrix
+
+import WALShip
+
+/// The recovery of a primary, run once on the thread that owns the database, with the checkpoint
+/// lock held.
+struct PrimaryRecovery {
+  /// Where the page map came from.
+  enum Origin: Equatable {
+    /// It lay beside the database.
+    case found
+    /// It was lost or damaged, and begins empty for the database that `DatabaseIdentity` names.
+    case rebuilt
+    /// The database was not known before.
+    case new
+  }
+
+  let pages: PageMapRecovery
+  let connection: Connection
+  let checkpointer: Checkpointer
+  let path: String
+  let origin: Origin
+
+  private var map: PageMapFile { pages.map }
+
+  /// Brings the map up to date.
+  ///
+  /// - Returns: the capture that goes on from there, and what happened, for people.
+  /// - Throws: `PrimaryDatabase.Failure.damagedPages` when pages changed although no program wrote
+  ///   them; nothing was changed then.
+  func run() throws -> (capture: WALCapture, notes: [String]) {
+    guard let header = pages.index.header() else {
+      throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
+    }
+    let isSameFile = map.base.fileNumber == Disk.fileNumber(path)
+    if origin == .found, isSameFile, let place = pages.connectingPlace(header) {
+      return try follow(place, header)
+    }
+    return try compare(isSameFile: isSameFile)
+  }
+
+  // MARK: The WAL leads on from what is known
+
+  private func follow(
+    _ place: LogPlace, _ header: WALIndexHeader
+  ) throws -> (capture: WALCapture, notes: [String]) {
+    let before = map.live
+    let trustsLive = map.isOfThisBoot
+    let capture = try pages.replay(from: place, numbering: .counting)
+    let now = map.live
+    guard trustsLive else { return (capture, []) }
+    if now.txid == before.txid, now.checksum != before.checksum {
+      let mended = try mend(header, expected: before.checksum)
+      return (capture, ["\(mended) damaged entries of the page map were corrected"])
+    }
+    guard now.txid < before.txid else { return (capture, []) }
+    // The WAL ends before what was seen of it: its end was damaged, or it is an older copy. The map
+    // speaks of pages that are gone.
+    let scan = try pages.scan(header, pageCount: now.pageCount)
+    try pages.apply(scan, txid: now.txid, place: now.place)
+    var history = map.base.history
+    history.fork(after: now.txid)
+    try save(history, place: capture.place)
+    capture.epoch = history.current
+    let lost = "transactions \(now.txid.next) to \(before.txid)"
+    return (
+      capture, ["the WAL ends at transaction \(now.txid): \(lost) are lost, and a new epoch begins"]
+    )
+  }
+
+  /// The entries do not add up although no commit is missing: they were damaged, or pages were.
+  private func mend(_ header: WALIndexHeader, expected: DatabaseChecksum) throws -> Int {
+    let scan = try pages.scan(header, pageCount: map.live.pageCount)
+    var sum = map.live.checksum
+    for page in scan.wrong { sum.toggle(page.entry.checksum ^ page.found) }
+    guard sum == expected else {
+      throw PrimaryDatabase.Failure.damagedPages(path, scan.wrong.prefix(8).map(\.pgno))
+    }
+    try map.update { editor in
+      for page in scan.wrong {
+        try editor.set(page.pgno, PageMapEntry(txid: page.entry.txid, checksum: page.found))
+      }
+    }
+    return scan.wrong.count
+  }
+
+  // MARK: All pages are compared
+
+  private func compare(isSameFile: Bool) throws -> (capture: WALCapture, notes: [String]) {
+    try connection.execute("BEGIN IMMEDIATE")
+    defer { if !connection.isAutocommit { try? connection.execute("COMMIT") } }
+    guard let header = pages.index.header() else {
+      throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
+    }
+    let count = UInt32(clamping: try connection.queryInteger("PRAGMA page_count") ?? 0)
+    let known = max(map.live.txid, map.base.txid)
+    let scan = try pages.scan(header, pageCount: count)
+    var history = map.base.history
+    let notes = try judge(scan, known: known, isSameFile: isSameFile, &history)
+    try pages.apply(scan, txid: known.next, place: header.place)
+    if scan.differing == 0 { try map.update { $0.live.txid = known } }
+    let capture = WALCapture(
+      index: pages.index, log: pages.log, map: map, place: header.place, numbering: .counting)
+    try save(history, place: header.place)
+    capture.epoch = history.current
+    try connection.execute("COMMIT")
+    if header.salts == Salts(first: 0, second: 0) {
+      try beginLog()
+      _ = try capture.capture()
+      try save(history, place: capture.place)
+    }
+    return (capture, notes)
+  }
+
+  /// Decides whether the pages are the known ones, later ones, or those of another history.
+  private func judge(
+    _ scan: PageScan, known: TXID, isSameFile: Bool, _ history: inout EpochHistory
+  ) throws -> [String] {
+    switch origin {
+    case .new: return scan.differing > 0 ? ["adopted the database: \(scan.pageCount) pages"] : []
+    case .rebuilt:
+      history.fork(after: .zero)
+      return ["the page map was lost: it is made anew from the pages, and a new epoch begins"]
+    case .found: break
+    }
+    guard scan.differing > 0 else { return [] }
+    if try continues(scan, known: known, isSameFile: isSameFile) {
+      return [
+        "\(scan.differing) pages changed while no primary ran: captured as one transaction"
+      ]
+    }
+    let common = lastCommon(scan)
+    history.fork(after: common)
+    let origin =
+      common == .zero ? "of another history" : "as they were after transaction \(common)"
+    return ["the pages are \(origin): a new epoch begins, with \(scan.differing) pages changed"]
+  }
+
+  /// Whether the pages come after the last known transaction: one of its pages is still there, in
+  /// the same file, whose change counter did not go back.
+  ///
+  /// A page image first came into being with its transaction, so a copy from before cannot hold it.
+  private func continues(_ scan: PageScan, known: TXID, isSameFile: Bool) throws -> Bool {
+    let counter = try checkpointer.fileChangeCounter()
+    return isSameFile && counter >= map.base.changeCounter && scan.newestKept == known
+  }
+
+  /// An older copy has all pages up to some transaction and none of those after it.
+  private func lastCommon(_ scan: PageScan) -> TXID {
+    guard let gone = scan.oldestGone, scan.newestKept < gone else { return .zero }
+    return scan.newestKept
+  }
+
+  /// A WAL without a single frame has no salts, and so could not prove later what came after it:
+  /// write one frame.
+  private func beginLog() throws {
+    let version = try connection.queryInteger("PRAGMA user_version") ?? 0
+    try connection.execute("PRAGMA user_version=\(version)")
+  }
+
+  private func save(_ history: EpochHistory, place: LogPlace) throws {
+    var base = map.base
+    let live = map.live
+    base.history = history
+    base.isClean = false
+    base.txid = live.txid
+    base.checksum = live.checksum
+    base.pageCount = live.pageCount
+    base.place = place
+    base.changeCounter = try checkpointer.fileChangeCounter()
+    base.fileNumber = Disk.fileNumber(path)
+    try map.saveBase(base)
+  }
+}

@@ -9,14 +9,14 @@ import WALShip
 
 /// Stops a primary whose file is damaged. Safe to use from any thread.
 final class PrimaryHalt: Sendable {
-  private let path: String
+  private let database: PrimaryDatabase
   private let health: NodeHealth
   private let writer: Writer
   private let logger: Logger
   private let server = Mutex<ShipServer?>(nil)
 
-  init(path: String, health: NodeHealth, writer: Writer, logger: Logger) {
-    self.path = path
+  init(database: PrimaryDatabase, health: NodeHealth, writer: Writer, logger: Logger) {
+    self.database = database
     self.health = health
     self.writer = writer
     self.logger = logger
@@ -34,10 +34,28 @@ final class PrimaryHalt: Sendable {
       """
       the database is damaged on disk: reads and writes stop, nothing is shipped. Replicas have good \
       pages: stop this node, take a copy with `edge-sql backup REPLICA FILE`, and put it in place \
-      with `edge-sql restore FILE \(path)`; or promote a replica
+      with `edge-sql restore FILE \(database.path)`; or promote a replica
       """, metadata: ["pages": "\(pages)", "count": "\(wrong.count)"])
     health.set("\(damage): its operator must restore it, the log says how")
     shipServer?.halt(damage)
-    writer.halt(damage)
+    writer.halt(RequestError(.damaged, damage))
+  }
+
+  /// A follower of this database has seen a later epoch: somebody promoted another primary.
+  func superseded(by epoch: Epoch) {
+    guard database.map.base.superseding < epoch else { return }
+    logger.critical(
+      """
+      another primary has begun a later epoch of this database: writes stop here. Stop this node, \
+      then `edge-sql demote \(database.path)` lets it follow the other one
+      """, metadata: ["epoch": "\(epoch)"])
+    writer.halt(
+      RequestError(
+        .primaryUnavailable, "another primary has begun epoch \(epoch): this one was superseded"))
+    do {
+      try database.map.supersede(by: epoch)
+    } catch {
+      logger.error("the later epoch could not be noted", metadata: ["error": "\(error)"])
+    }
   }
 }

@@ -75,7 +75,7 @@ public final class PrimaryService: Service, Sendable {
         database: database, writerThread: thread, framesMin: options.checkpointFrames,
         logger: logger)
       let health = NodeHealth()
-      let halt = PrimaryHalt(path: path, health: health, writer: writer, logger: logger)
+      let halt = PrimaryHalt(database: database, health: health, writer: writer, logger: logger)
       let scrubber = Scrubber(
         path: path, map: database.map, tracker: database.tracker, options: options.scrub,
         timers: group.next(), canRepair: false
@@ -85,7 +85,8 @@ public final class PrimaryService: Service, Sendable {
           source: ShipSource(
             node: .starting(name: options.name), tracker: database.tracker, map: database.map,
             ring: ring, pages: pages, primary: writer, lineage: { [] },
-            contactMilliseconds: { 0 }, doubt: { scrubber.request() }),
+            contactMilliseconds: { 0 }, doubt: { scrubber.request() },
+            superseded: { halt.superseded(by: $0) }),
           secret: options.secret, logger: logger)
       }
       halt.shipServer = shipServer
@@ -103,7 +104,8 @@ public final class PrimaryService: Service, Sendable {
       let status = StatusSource(role: .primary, tracker: database.tracker)
       let context = NodeContext(
         role: .primary, databasePath: path, tracker: database.tracker, logWatch: database.logWatch,
-        primary: writer, limits: options.limits, health: health, status: { status.make() },
+        primary: writer, limits: options.limits, health: health, scrubber: scrubber,
+        status: { status.make() },
         contactMilliseconds: { 0 }, logger: logger)
       let lineServer = options.listen.map { _ in LineServer(node: context, group: group) }
       shipAddress =

@@ -183,11 +183,11 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     try database.captureAll()
   }
 
-  /// Accepts no write any more, because pages are damaged.
-  func halt(_ damage: String) {
+  /// Accepts no write any more; `reason` is the answer to all that come.
+  func halt(_ reason: RequestError) {
     thread.submit { [self] in
       if open != nil { rollback() }
-      failure = failure ?? RequestError(.damaged, damage)
+      failure = failure ?? reason
     }
   }
 

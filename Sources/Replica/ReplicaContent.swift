@@ -30,8 +30,8 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
   private var page: PageMemory?
   /// Called once, when the first copy has become a database.
   var onDatabase: (ReplicaDatabase) throws -> Void = { _ in }
-  /// Called once, when a database that another program had written to holds what the upstream has.
-  var onHealed: (ReplicaDatabase) throws -> Void = { _ in }
+  /// Called once, when a database that could not be served as it was holds what the upstream has.
+  var onCaughtUp: (ReplicaDatabase) throws -> Void = { _ in }
   /// Called when no page is known to be damaged any more.
   var onRepaired: () -> Void = {}
   /// Pages received and expected in the present catch-up.
@@ -232,10 +232,7 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
       for pgno in askedFor { damaged[pgno] = nil }
       askedFor = []
       if damaged.isEmpty { onRepaired() }
-      if applier.database.isForeign {
-        applier.database.healed()
-        try onHealed(applier.database)
-      }
+      applier.database.healed()
       return .staged
     case .copying(let copy):
       let finished = try copy.finish(
@@ -251,6 +248,22 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
       try onDatabase(database)
       return .staged
     }
+  }
+
+  /// The service stops in good order.
+  func close() {
+    guard case .database(let applier) = state else { return }
+    do {
+      try applier.database.close()
+    } catch {
+      logger.warning("the end was not noted", metadata: ["error": "\(error)"])
+    }
+  }
+
+  /// Everything up to the upstream's transaction `head` may be here.
+  func checkServing(head: TXID) throws {
+    guard case .database(let applier) = state, applier.database.reached(head: head) else { return }
+    try onCaughtUp(applier.database)
   }
 
   /// Forgets what was not published: the connection is gone.

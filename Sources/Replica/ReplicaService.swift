@@ -109,17 +109,20 @@ public final class ReplicaService: Service, Sendable {
       }
       return upstream.content.database
     }.get()
-    // What is here can be read at once; what was not ours must be healed before.
-    if let existing, !existing.isForeign { await startServing(existing) }
+    // What is here can be read at once, unless it was not ours, or may be less than was served.
+    if let existing, !existing.awaitsUpstream { await startServing(existing) }
     try await loop.submit { [self] in
-      if let existing, existing.isForeign {
-        logger.warning(
-          "another program wrote to the replica's file: it is compared with the upstream before it is served"
-        )
+      if let existing, existing.awaitsUpstream {
+        let reason =
+          existing.isForeign
+          ? "another program wrote to the replica's file: it is compared with the upstream before it is served"
+          : "transactions that were served may be gone: the upstream must be reached before reads are"
+        logger.warning("\(reason)")
         isRecovered.store(true, ordering: .releasing)
         _ = try existing.recoverMap()
         upstream.content.refresh()
-        upstream.content.onHealed = { [self] database in Task { await self.startServing(database) }
+        upstream.content.onCaughtUp = { [self] database in
+          Task { await self.startServing(database) }
         }
       }
       upstream.connect()
@@ -179,6 +182,7 @@ public final class ReplicaService: Service, Sendable {
     let context = NodeContext(
       role: .replica, databasePath: database.path, tracker: database.tracker,
       logWatch: database.logWatch, primary: upstream, limits: options.limits, health: health,
+      scrubber: scrubber,
       status: { status.make() }, contactMilliseconds: { [weak self] in self?.contactMilliseconds },
       logger: logger)
     let lineServer = options.listen.map { _ in LineServer(node: context, group: clientGroup) }
@@ -234,12 +238,23 @@ public final class ReplicaService: Service, Sendable {
       // These hold the service, and so the write lock of its database, which another run may want.
       upstream.onPublish = {}
       upstream.content.onDatabase = { _ in }
-      upstream.content.onHealed = { _ in }
+      upstream.content.onCaughtUp = { _ in }
+      upstream.content.close()
     }.get()
     self.serving.withLock { $0 = nil }
     ready.fail(ThreadStopped())
     try? await clientGroup.shutdownGracefully()
     try? await applierGroup.shutdownGracefully()
+  }
+
+  /// Checks all pages now, at full speed, and has damaged ones sent again.
+  ///
+  /// - Throws: before the first copy is complete, or when this service stops.
+  public func scrub() async throws -> Scrubber.Report {
+    guard let scrubber = serving.withLock({ $0?.scrubber }) else { throw ThreadStopped() }
+    return try await withCheckedThrowingContinuation { continuation in
+      scrubber.run { continuation.resume(with: $0) }
+    }
   }
 
   // MARK: Status

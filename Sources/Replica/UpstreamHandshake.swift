@@ -46,6 +46,7 @@ extension UpstreamSession {
     case .follow:
       try adoptHistory(welcome)
       upstream.update { $0.state = "streaming" }
+      try content.checkServing(head: welcome.position.txid)
       if !content.damaged.isEmpty { try repair() }
     case .copy: upstream.update { $0.state = "bootstrapping" }
     case .compare: compare(welcome.scope, keepsAside: leavesHistory(welcome))

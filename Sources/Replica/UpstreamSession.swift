@@ -187,7 +187,7 @@ final class UpstreamSession: ChannelInboundHandler {
       status.state = "streaming"
       status.progress = nil
     }
-    noteApplied()
+    try noteApplied()
     upstream.onPublish()
     if !content.damaged.isEmpty { try repair() }
   }
@@ -195,7 +195,7 @@ final class UpstreamSession: ChannelInboundHandler {
   func publish() throws {
     guard hasUnacknowledged else { return }
     try content.publish()
-    noteApplied()
+    try noteApplied()
     upstream.onPublish()
   }
 
@@ -235,8 +235,9 @@ final class UpstreamSession: ChannelInboundHandler {
     }
   }
 
-  func noteApplied() {
+  func noteApplied() throws {
     let applied = content.database?.tracker.position.txid ?? .zero
+    try content.checkServing(head: upstream.status.head)
     upstream.update { status in
       if applied >= status.head {
         status.head = applied

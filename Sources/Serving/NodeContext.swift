@@ -25,6 +25,8 @@ public final class NodeContext: Sendable {
   public let status: @Sendable () -> NodeStatus
   /// The age of the last contact with the primary: 0 on a primary, nil before the first contact.
   public let contactMilliseconds: @Sendable () -> UInt64?
+  /// The check of all pages; nil where there is none.
+  public let scrubber: Scrubber?
   public let logger: Logger
   public let readers: NodeReaders
   public let gate: TokenGate
@@ -34,7 +36,8 @@ public final class NodeContext: Sendable {
   public init(
     role: NodeRole, databasePath: String, databaseName: String = NodeContext.databaseNameDefault,
     tracker: PositionTracker, logWatch: LogWatch, primary: any PrimaryAccess,
-    limits: ServingLimits = ServingLimits(), health: NodeHealth = NodeHealth(), status: @escaping @Sendable () -> NodeStatus,
+    limits: ServingLimits = ServingLimits(), health: NodeHealth = NodeHealth(),
+    scrubber: Scrubber? = nil, status: @escaping @Sendable () -> NodeStatus,
     contactMilliseconds: @escaping @Sendable () -> UInt64?, logger: Logger
   ) {
     self.role = role
@@ -46,6 +49,7 @@ public final class NodeContext: Sendable {
     self.limits = limits
     self.status = status
     self.contactMilliseconds = contactMilliseconds
+    self.scrubber = scrubber
     self.logger = logger
     readers = NodeReaders(
       source: ReadSource(

@@ -62,6 +62,12 @@ public final class PageComparison {
     }
   }
 
+  /// A page of the pinned state, valid until the next call.
+  func page(_ pgno: Pgno) throws -> UnsafeMutableRawBufferPointer {
+    try read(pgno)
+    return page.bytes
+  }
+
   public func checksum(_ pgno: Pgno) throws -> UInt64 {
     try read(pgno)
     return pageChecksum(page.readOnly, pgno: pgno)

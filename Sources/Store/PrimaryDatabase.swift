@@ -59,7 +59,15 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
   public static func pageMapPath(of database: String) -> String { database + "-pagemap" }
 
   /// Opens the database at `path`, or makes one.
-  public init(path: String, newPageSize: PageSize? = nil) throws {
+  public convenience init(path: String, newPageSize: PageSize? = nil) throws {
+    try self.init(path: path, newPageSize: newPageSize, acceptsSuperseded: false)
+  }
+
+  convenience init(path: String, acceptsSuperseded: Bool) throws {
+    try self.init(path: path, newPageSize: nil, acceptsSuperseded: acceptsSuperseded)
+  }
+
+  private init(path: String, newPageSize: PageSize?, acceptsSuperseded: Bool) throws {
     self.path = path
     try Self.inspect(path)
     let isEmpty = try !Self.hasPages(path)
@@ -90,7 +98,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     index = try WALIndex(connection: connection)
     log = try LogFile(databasePath: path, pageSize: pageSize, writable: true)
 
-    let opened = try Self.openMap(path, pageSize, isEmpty: isEmpty)
+    let opened = try Self.openMap(path, pageSize, acceptsSuperseded: acceptsSuperseded)
     map = opened.map
     notes += opened.notes
     checkpointer = try Checkpointer(path: path, map: map)
@@ -136,12 +144,22 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
   private static func hasPages(_ path: String) throws -> Bool { (Disk.size(path) ?? 0) > 0 }
 
   private static func openMap(
-    _ path: String, _ pageSize: PageSize, isEmpty: Bool
+    _ path: String, _ pageSize: PageSize, acceptsSuperseded: Bool
   ) throws -> (map: PageMapFile, origin: PrimaryRecovery.Origin, notes: [String]) {
     let mapPath = pageMapPath(of: path)
     if let map = try existingMap(mapPath), map.identity.pageSize == pageSize {
-      guard map.base.superseding <= map.base.history.current else {
-        throw Failure.superseded(path, map.base.superseding)
+      let known = DatabaseIdentity.load(path)
+      if let known, known.identity == map.identity,
+        known.history.current > map.base.history.current
+      {
+        // A promotion has begun a new epoch.
+        var base = map.base
+        base.history = known.history
+        try map.saveBase(base)
+      }
+      let (epoch, superseding) = (map.base.history.current, map.base.superseding)
+      guard superseding <= epoch || acceptsSuperseded else {
+        throw Failure.superseded(path, superseding)
       }
       return (map, .found, [])
     }

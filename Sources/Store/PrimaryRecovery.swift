@@ -46,6 +46,7 @@ struct PrimaryRecovery {
   private func follow(
     _ place: LogPlace, _ header: WALIndexHeader
   ) throws -> (capture: WALCapture, notes: [String]) {
+    try requireWholeFile(header)
     let before = map.live
     let trustsLive = map.isOfThisBoot
     let capture = try pages.replay(from: place, numbering: .counting)
@@ -68,6 +69,20 @@ struct PrimaryRecovery {
     return (
       capture, ["the WAL ends at transaction \(now.txid): \(lost) are lost, and a new epoch begins"]
     )
+  }
+
+  /// Pages beyond the end of the file must be in the WAL.
+  private func requireWholeFile(_ header: WALIndexHeader) throws {
+    guard header.frameCount > 0 else { return }
+    let inFile = UInt32(clamping: (Disk.size(path) ?? 0) / map.identity.pageSize.bytes)
+    guard inFile < header.pageCount else { return }
+    var missing: [Pgno] = []
+    for number in inFile + 1...header.pageCount
+    where Pgno(number) != map.identity.pageSize.lockPage && missing.count < 8 {
+      let frame = try pages.index.frame(of: Pgno(number), through: header.frameCount)
+      if frame == nil { missing.append(Pgno(number)) }
+    }
+    guard missing.isEmpty else { throw PrimaryDatabase.Failure.damagedPages(path, missing) }
   }
 
   /// The entries do not add up although no commit is missing: they were damaged, or pages were.

@@ -17,6 +17,10 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
   public let injector: WALInjector
   /// True when the pages are not what the stamp says: somebody else wrote to the file.
   public private(set) var isForeign = false
+  /// What is here may be less than what was served before: reads must wait for the upstream.
+  public private(set) var awaitsUpstream = false
+  /// The last transaction that is known to have been served.
+  private var served = TXID.zero
   private let mapIsNew: Bool
 
   public enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
@@ -76,6 +80,21 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     tracker.advance(
       to: Position(database: identity, epoch: stamp.epoch, txid: stamp.txid, checksum: .empty),
       at: injector.place)
+    // After a power loss the last frames may be gone, and nobody knows how many there were.
+    let isTrusted = !mapIsNew && (map.isOfThisBoot || map.base.isClean)
+    if isTrusted { served = max(map.live.txid, map.base.txid) }
+    awaitsUpstream = isForeign || !isTrusted || stamp.txid < served
+  }
+
+  /// Tells that all is here up to the upstream's transaction `head`.
+  ///
+  /// - Returns: true when that ends the waiting.
+  public func reached(head: TXID) -> Bool {
+    guard awaitsUpstream, !isForeign, tracker.position.txid >= max(served, head) else {
+      return false
+    }
+    awaitsUpstream = false
+    return true
   }
 
   private static func openMap(
@@ -96,7 +115,7 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     }
     // The upstream tells the whole identity; until then its first digits must do.
     let identity = PageMapIdentity(
-      database: DatabaseID(high: UInt64(header.stamp?.database ?? 0) << 32, low: 0),
+      database: DatabaseID(short: header.stamp?.database ?? 0),
       pageSize: header.pageSize)
     let history = EpochHistory(current: header.stamp?.epoch ?? Epoch(0))
     return (try PageMapFile(creating: mapPath, identity: identity, history: history), true)
@@ -130,7 +149,8 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
       tracker.advance(to: position, at: injector.place)
       scanned = true
     }
-    if scanned { try map.saveBase(presentBase()) }
+    // From now on the map is ahead of what is durable, until it is closed.
+    if scanned || map.base.isClean || !map.isOfThisBoot { try map.saveBase(presentBase()) }
     return scanned
   }
 
@@ -185,12 +205,15 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
   }
 
   /// The file holds what the upstream has, whoever wrote to it before.
-  public func healed() { isForeign = false }
+  public func healed() {
+    isForeign = false
+    served = .zero
+  }
 
   // MARK: Checkpoints
 
   /// What the map must hold durably before the WAL may be restarted at the present place.
-  private func presentBase() -> PageMapBase {
+  private func presentBase(isClean: Bool = false) -> PageMapBase {
     var base = map.base
     let live = map.live
     base.txid = live.txid
@@ -198,8 +221,15 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     base.pageCount = live.pageCount
     base.place = injector.place
     base.history = tracker.epochs
-    base.isClean = false
+    base.isClean = isClean
     return base
+  }
+
+  /// Makes everything durable at an orderly stop, so that the next start may trust it.
+  public func close() throws {
+    injector.abandonBatch()
+    try injector.log.file.sync(.syncLog)
+    try map.saveBase(presentBase(isClean: true))
   }
 
   /// Copies the rest of the WAL into the file and starts it anew. Call it where a few milliseconds

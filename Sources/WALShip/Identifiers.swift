@@ -60,6 +60,14 @@ public struct DatabaseID: Hashable, Sendable, CustomStringConvertible {
   }
   public static let zero = DatabaseID(high: 0, low: 0)
 
+  /// What a replica knows that lost its page map: the first digits, which are in its file.
+  public init(short: UInt32) { self.init(high: UInt64(short) << 32, low: 0) }
+
+  /// Whether this is the database that `other` names, as a whole or by its first digits.
+  public func isNamed(by other: DatabaseID) -> Bool {
+    self == other || other == DatabaseID(short: short)
+  }
+
   /// The first eight hexadecimal digits: what tokens carry.
   public var short: UInt32 { UInt32(truncatingIfNeeded: high >> 32) }
   public var description: String { hex(high, digits: 16) + hex(low, digits: 16) }

@@ -12,7 +12,8 @@ struct EdgeSQL: AsyncParsableCommand {
     version: "edge-sql \(SoftwareVersion.current)",
     subcommands: [
       PrimaryCommand.self, ReplicaCommand.self, ShellCommand.self, QueryCommand.self,
-      StatusCommand.self, VerifyCommand.self, InspectCommand.self, DoctorCommand.self,
+      StatusCommand.self, VerifyCommand.self, PromoteCommand.self, DemoteCommand.self,
+      RestoreCommand.self, InspectCommand.self, DoctorCommand.self,
       BenchCommand.self,
     ])
 

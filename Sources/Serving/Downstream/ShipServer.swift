@@ -24,13 +24,16 @@ public struct ShipSource: Sendable {
   public var contactMilliseconds: @Sendable () -> UInt64
   /// Something does not add up, here or at a follower: this node's pages should be checked.
   public var doubt: @Sendable () -> Void
+  /// A follower has seen this later epoch, of another primary.
+  public var superseded: @Sendable (Epoch) -> Void
 
   public init(
     node: NodeIdentity, tracker: PositionTracker, map: PageMapFile, ring: TransactionRing,
     pages: PageSource, primary: any PrimaryAccess,
     lineage: @escaping @Sendable () -> [DatabaseID],
     contactMilliseconds: @escaping @Sendable () -> UInt64,
-    doubt: @escaping @Sendable () -> Void
+    doubt: @escaping @Sendable () -> Void,
+    superseded: @escaping @Sendable (Epoch) -> Void = { _ in }
   ) {
     self.node = node
     self.tracker = tracker
@@ -41,6 +44,7 @@ public struct ShipSource: Sendable {
     self.lineage = lineage
     self.contactMilliseconds = contactMilliseconds
     self.doubt = doubt
+    self.superseded = superseded
   }
 }
 

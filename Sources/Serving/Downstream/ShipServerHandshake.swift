@@ -40,7 +40,7 @@ extension ShipServerSession {
     if join.node.id == source.node.id || lineage.contains(join.node.id) {
       return refuse(.loop, "a node cannot follow itself, nor a node that follows it")
     }
-    if join.want != .copy, join.position.database != position.database {
+    if join.want != .copy, !position.database.isNamed(by: join.position.database) {
       return refuse(
         .otherDatabase,
         "the follower holds database \(join.position.database), this node serves \(position.database)"
@@ -51,6 +51,7 @@ extension ShipServerSession {
         .pageSize, "the follower's pages have \(join.pageSize) bytes, this node's \(pageSize)")
     }
     if join.position.epoch > position.epoch {
+      source.superseded(join.position.epoch)
       return refuse(
         .olderHistory,
         "the follower has seen epoch \(join.position.epoch), this node is still in epoch "
@@ -67,7 +68,8 @@ extension ShipServerSession {
     servedEpoch = position.epoch
     let welcome = ShipWelcome(
       node: source.node, lineage: lineage + [source.node.id], plan: plan, scope: scope,
-      position: position, history: history, pageSize: pageSize, pageCount: source.map.live.pageCount)
+      position: position, history: history, pageSize: pageSize, pageCount: source.map.live.pageCount
+    )
     let proven = ShipProof.wrap(
       welcome.encode(), secret: server.secret, role: .welcome, nonces: nonces)
     send(ShipMessage(.welcome, body: proven))

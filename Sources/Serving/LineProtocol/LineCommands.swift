@@ -17,6 +17,7 @@ extension LineSession {
     ("mode", ".mode json|table|csv", "how results are written"),
     ("ints", ".ints number|text", "how integers are written in JSON"),
     ("timeout", ".timeout MS", "the time limit of statements, in milliseconds"),
+    ("scrub", ".scrub", "check all pages now, and repair what is damaged"),
     ("quit", ".quit", "end the connection"),
   ]
 
@@ -63,6 +64,7 @@ extension LineSession {
         writer.element(name)
         writer.endArray()
       }
+    case ("scrub", 0): startScrub(head)
     case ("mode", 1): setMode(arguments[0], head)
     case ("ints", 1): setIntegers(arguments[0], head)
     case ("timeout", 1): setTimeout(arguments[0], head)

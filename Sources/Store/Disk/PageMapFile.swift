@@ -119,10 +119,19 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
   ///
   /// Call it before the WAL that holds the transactions up to `base` may be reset.
   public func saveBase(_ base: PageMapBase) throws(DiskError) {
+    try saveBase { record in
+      let superseding = max(record.superseding, base.superseding)
+      record = base
+      record.superseding = superseding
+    }
+  }
+
+  private func saveBase(_ change: (inout PageMapBase) -> Void) throws(DiskError) {
     let result: Result<Void, DiskError> = lock.withLock { _ in
       do throws(DiskError) {
         try sync()
-        var record = base
+        var record = baseRecord
+        change(&record)
         record.sequence = baseRecord.sequence + 1
         record.bootID = Self.bootID
         let offset = PageMapLayout.baseOffsets[Int(record.sequence & 1)]
@@ -133,6 +142,11 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
       } catch { return .failure(error) }
     }
     try result.get()
+  }
+
+  /// Notes that another primary has begun a later epoch; it stays noted.
+  public func supersede(by epoch: Epoch) throws(DiskError) {
+    try saveBase { $0.superseding = epoch }
   }
 
   /// Replaces the identity, which a replica may learn late.

@@ -11,6 +11,7 @@ struct StatusReport {
     addNode(to: &columns)
     addUpstream(to: &columns)
     addLog(to: &columns)
+    addScrub(to: &columns)
     return columns.text() + replicas()
   }
 
@@ -83,6 +84,26 @@ struct StatusReport {
     if let transactions = shipped.member("transactions").asInt {
       columns.add("shipped", "\(grouped(transactions)) transactions" + Self.volume(shipped))
     }
+  }
+
+  private func addScrub(to columns: inout Columns) {
+    if let damage = status.member("damage").asString { columns.add("damage", damage) }
+    let kept = (status.member("diverged").asArray ?? []).compactMap(\.asString)
+    if !kept.isEmpty { columns.add("kept aside", kept.joined(separator: ", ")) }
+    let scrub = status.member("scrub")
+    guard let done = scrub.member("pages_done").asInt, let total = scrub.member("pages_total").asInt
+    else { return }
+    let last = "last finished \(Self.age(scrub.member("finished_ms_ago")))"
+    let now =
+      scrub.member("running").asBool == true ? "\(grouped(done)) of \(grouped(total)) pages, " : ""
+    let found = [
+      ("damaged", "damaged"), ("repaired", "repaired"), ("mended", "map entries mended"),
+    ]
+    .compactMap { key, name in
+      scrub.member(key).asInt.flatMap { $0 > 0 ? ", \(grouped($0)) \(name)" : nil }
+    }
+    let error = scrub.member("last_error").asString.map { ", last error: \($0)" } ?? ""
+    columns.add("scrub", now + last + found.joined() + error)
   }
 
   private static func volume(_ shipped: JSONValue) -> String {

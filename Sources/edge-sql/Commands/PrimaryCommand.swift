@@ -40,12 +40,14 @@ struct PrimaryCommand: AsyncParsableCommand {
     guard let failure = error as? PrimaryDatabase.Failure else {
       return NodeRun.failure(error, path: path)
     }
-    let status: ExitStatus =
-      switch failure {
-      case .notADatabase, .replicaFile, .newerPageMap, .missing, .damagedPages: .corruptData
-      case .locked, .cannotSwitchToWAL: .temporary
-      case .superseded: .configuration
-      }
-    return CommandFailure(status, failure.description)
+    return CommandFailure(Self.status(of: failure), failure.description)
+  }
+
+  static func status(of failure: PrimaryDatabase.Failure) -> ExitStatus {
+    switch failure {
+    case .notADatabase, .replicaFile, .newerPageMap, .missing, .damagedPages: .corruptData
+    case .locked, .cannotSwitchToWAL: .temporary
+    case .superseded: .configuration
+    }
   }
 }

@@ -5,28 +5,51 @@ import Serving
 import Store
 import WALShip
 
-struct VerifyCommand: ParsableCommand {
+struct VerifyCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify", abstract: "Check the pages of database files.",
     discussion: """
       One file: each page against the page map beside it, and SQLite's own integrity check. Two \
       files: whether they hold the same pages. Both may be in use. Exits with 65 when something is \
       wrong.
+      With --repair, damaged pages of a replica are fetched again: give the address of the node \
+      while it runs, or its file and --upstream while it does not.
       """)
 
-  @Argument(help: "One database file, or two to compare.") var files: [String]
+  @Argument(help: "One database file, or two to compare; with --repair, a file or HOST:PORT.")
+  var files: [String]
+  @Flag(help: "Fetch damaged pages of a replica again.") var repair = false
+  @Option(
+    help: ArgumentHelp("With --repair and a file: the node to fetch from.", valueName: "address"))
+  var upstream: String?
+  @Option(help: ArgumentHelp("A file with the secret that all nodes share.", valueName: "file"))
+  var shipSecretFile: String?
   @Flag(help: "Leave out SQLite's integrity check.") var fast = false
 
   private static let shownMax = 20
 
   func validate() throws {
     guard (1...2).contains(files.count) else { throw ValidationError("give one file, or two") }
+    if repair, files.count != 1 {
+      throw ValidationError("--repair takes one file, or one address")
+    }
+    if !repair, upstream != nil || shipSecretFile != nil {
+      throw ValidationError("--upstream and --ship-secret-file go with --repair")
+    }
   }
 
-  func run() throws {
-    try reportingFailures {
+  func run() async throws {
+    try await reportingFailures {
       do {
-        if files.count == 2 { try compare() } else { try check(files[0]) }
+        if repair {
+          try await PageRepair(
+            target: files[0], upstream: upstream, secretFile: shipSecretFile
+          ).run()
+        } else if files.count == 2 {
+          try compare()
+        } else {
+          try check(files[0])
+        }
       } catch let error as any FailureConvertible {
         throw error
       } catch let failure as PrimaryDatabase.Failure {

@@ -24,6 +24,13 @@ struct NodeArguments: ParsableArguments {
   var insecure = false
   @Option(help: ArgumentHelp("Checkpoint when the WAL has so many frames.", valueName: "frames"))
   var checkpointFrames: String?
+  @Option(
+    help: ArgumentHelp(
+      "How fast all pages are checked in the background: bytes a second, 0B for not at all.",
+      valueName: "size"))
+  var scrubRate: String?
+  @Option(help: ArgumentHelp("How long after a check the next one begins.", valueName: "duration"))
+  var scrubInterval: String?
   @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel: String?
   @Option(help: "text, json or auto.") var logFormat: String?
   @OptionGroup var common: ConfigurationOptions
@@ -34,7 +41,9 @@ struct NodeArguments: ParsableArguments {
         Settings.database.flag(db), Settings.listen.flag(listen), Settings.ship.flag(ship),
         Settings.name.flag(name), Settings.shipSecretFile.flag(shipSecretFile),
         Settings.insecure.flag(insecure ? true : nil),
-        Settings.checkpointFrames.flag(checkpointFrames), Settings.logLevel.flag(logLevel),
+        Settings.checkpointFrames.flag(checkpointFrames),
+        Settings.scrubRate.flag(scrubRate), Settings.scrubInterval.flag(scrubInterval),
+        Settings.logLevel.flag(logLevel),
         Settings.logFormat.flag(logFormat),
       ])
   }
@@ -50,6 +59,8 @@ enum NodeRun {
     options.ship = try address(configuration, Settings.ship, builtIn: ship)
     options.name = try configuration.optional(Settings.name) ?? role
     options.checkpointFrames = UInt32(clamping: try configuration[Settings.checkpointFrames])
+    options.scrub.bytesPerSecond = try configuration[Settings.scrubRate]
+    options.scrub.intervalSeconds = max(1, try configuration[Settings.scrubInterval] / 1000)
     if let path = try configuration.optional(Settings.shipSecretFile) {
       do {
         options.secret = try ShipSecret(file: path)

@@ -88,6 +88,12 @@ enum Settings {
   static let checkpointFrames = Setting(
     "checkpoint_frames", default: "1000", "checkpoint when the WAL holds this many frames",
     Parse.integer(1...10_000_000))
+  static let scrubRate = Setting(
+    "scrub_rate", default: "32MiB", "bytes a second that the check of all pages reads; 0B for none",
+    Parse.bytes)
+  static let scrubInterval = Setting(
+    "scrub_interval", default: "1d", "how long after a check of all pages the next one begins",
+    Parse.milliseconds)
   static let logLevel = Setting(
     "log_level", default: "info", "trace, debug, info, notice, warning, error or critical",
     Parse.choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]))
@@ -103,8 +109,8 @@ enum Settings {
     "auth_file", "a file with the credential that client commands present", Parse.path)
 
   static let all: [any SettingEntry] = [
-    listen, ship, upstream, database, name, shipSecretFile, insecure, checkpointFrames, logLevel,
-    logFormat, address, auth, authFile,
+    listen, ship, upstream, database, name, shipSecretFile, insecure, checkpointFrames, scrubRate,
+    scrubInterval, logLevel, logFormat, address, auth, authFile,
   ]
 }
 

@@ -1,0 +1,105 @@
+// Puts a copy of a database in the place of a primary's. Replicas then follow by comparison, and
+// keep what they had.
+
+import Glibc
+import WALShip
+
+/// Puts an ordinary SQLite file in place as a primary's database.
+public enum Restore {
+  public struct Outcome: Sendable {
+    /// Where the primary stands, in its new epoch.
+    public var position: Position
+    /// Where the former database is now; nil when there was none.
+    public var former: String?
+    public var bytes: Int
+  }
+
+  public enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
+    case same(String)
+    case replicaFile(String)
+    case damaged(String, String)
+    public var description: String {
+      switch self {
+      case .same(let path): "\(path) cannot be restored from itself"
+      case .replicaFile(let path):
+        "\(path) is a replica's file: use `edge-sql promote`, or choose another place"
+      case .damaged(let path, let finding): "\(path) is damaged: \(finding)"
+      }
+    }
+  }
+
+  /// Restores `source` as the database at `path`; the former one is kept aside.
+  ///
+  /// - Throws: `Failure`, `RoleChange.Failure.inUse`, `SQLiteError`, `DiskError`; unless the names
+  ///   were being changed, everything is as it was.
+  public static func run(from source: String, to path: String) throws -> Outcome {
+    guard Disk.fileNumber(source) != Disk.fileNumber(path) || !Disk.exists(path) else {
+      throw Failure.same(path)
+    }
+    let part = path + "-restoring"
+    try Disk.remove(part)
+    let bytes: Int
+    do {
+      bytes = try copy(source, to: part)
+    } catch {
+      try? Disk.remove(part)
+      throw error
+    }
+    let former = try setAside(path)
+    for suffix in ["-pagemap", "-wal", "-shm"] { try Disk.remove(path + suffix) }
+    try Disk.rename(part, to: path)
+    return Outcome(position: try PrimaryDatabase(path: path).close(), former: former, bytes: bytes)
+  }
+
+  /// Copies the pages of a database, with what its WAL holds, as they are at one moment.
+  private static func copy(_ source: String, to part: String) throws -> Int {
+    let pages = try PageComparison(path: source)
+    let findings = try pages.integrityCheck()
+    guard findings == ["ok"] else { throw Failure.damaged(source, findings.first ?? "unreadable") }
+    let file = try DiskFile(path: part, mode: .create, operation: .openCopy)
+    let pageBytes = pages.pageSize.bytes
+    for number in 0..<pages.pageCount where Pgno(number + 1) != pages.pageSize.lockPage {
+      let page = try pages.page(Pgno(number + 1))
+      if number == 0 { PositionStamp.clear(page) }
+      try file.write(UnsafeRawBufferPointer(page), at: Int(number) * pageBytes, .writeCopy)
+    }
+    try file.sync(.syncCopy)
+    return Int(pages.pageCount) * pageBytes
+  }
+
+  /// Gives the present database another name, and notes whose it was.
+  private static func setAside(_ path: String) throws -> String? {
+    guard let size = Disk.size(path), size > 0 else { return nil }
+    let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100))
+    if header?.stamp != nil { throw Failure.replicaFile(path) }
+    let map = try? PageMapFile(opening: PrimaryDatabase.pageMapPath(of: path))
+    // A damaged database cannot be settled; its WAL goes with it.
+    if header != nil { try RoleChange.requireUnused(path) }
+    if let map {
+      try DatabaseIdentity(identity: map.identity, history: map.base.history).save(path)
+    }
+    let kept = DivergedCopies.path(
+      of: path,
+      Position(
+        database: .zero, epoch: map?.base.history.current ?? Epoch(0),
+        txid: map?.live.txid ?? .zero, checksum: .empty))
+    if Disk.exists(path + "-wal") { try Disk.rename(path + "-wal", to: kept + "-wal") }
+    try Disk.rename(path, to: kept)
+    return kept
+  }
+}
+
+extension RoleChange {
+  /// - Throws: `Failure.inUse` when a primary or another program has the database open.
+  static func requireUnused(_ path: String) throws {
+    do {
+      let connection = try Connection(path: path, mode: .readWrite)
+      connection.keepLog()
+      connection.setBusyTimeout(milliseconds: 500)
+      try connection.execute("PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE; ROLLBACK")
+    } catch {
+      // What cannot be opened at all is not in use by anybody who could.
+      if error.primaryCode == SQLiteError.busy { throw Failure.inUse(path) }
+    }
+  }
+}

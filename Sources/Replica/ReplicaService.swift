@@ -174,8 +174,9 @@ public final class ReplicaService: Service, Sendable {
     let context = NodeContext(
       role: .replica, databasePath: database.path, tracker: database.tracker,
       logWatch: database.logWatch, primary: upstream, limits: options.limits,
-      status: { status.make() }, contactMilliseconds: { [weak self] in self?.contactMilliseconds },
-      logger: logger)
+      status: { status.make() },
+      pages: { [weak self] in self?.serving.withLock { $0?.pages } },
+      contactMilliseconds: { [weak self] in self?.contactMilliseconds }, logger: logger)
     let lineServer = options.listen.map { _ in LineServer(node: context, group: clientGroup) }
     let listenAddress =
       try await options.listen.asyncMap {

@@ -25,8 +25,8 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
   var onDatabase: (ReplicaDatabase) throws -> Void = { _ in }
   /// Called once, when a database that another program had written to holds what the upstream has.
   var onHealed: (ReplicaDatabase) throws -> Void = { _ in }
-  /// Pages received and expected in the present catch-up.
-  private(set) var progress: (received: Int, expected: Int)?
+  /// How far the present catch-up is.
+  private(set) var progress: NodeStatus.CopyProgress?
 
   /// Transactions that are published together when they queue up.
   private static let stagedPagesMax = 512
@@ -134,7 +134,8 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
   }
 
   func catchUpBegan(_ announcement: ShipCatchUp) {
-    progress = (0, Int(announcement.pages))
+    progress = NodeStatus.CopyProgress(
+      receivedBytes: 0, expectedBytes: Int(announcement.pages) * Int(announcement.pageSize))
     if case .database(let applier) = state { applier.abandon() }
   }
 
@@ -144,7 +145,8 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
     case .database(let applier):
       let before = applier.stagedPages
       try applier.stagePages(body)
-      progress?.received += applier.stagedPages - before
+      progress?.receivedBytes +=
+        (applier.stagedPages - before) * applier.database.pageSize.bytes
     case .copying(let copy):
       let page = page ?? PageMemory(bytes: copy.map.identity.pageSize.bytes)
       self.page = page
@@ -152,7 +154,7 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
         try CatchUpPages(bytes).forEach(pageSize: copy.map.identity.pageSize, decoder, page) {
           pgno, txid in
           try copy.write(pgno, page.readOnly, txid: txid)
-          progress?.received += 1
+          progress?.receivedBytes += page.readOnly.count
         }
       }
     }

@@ -226,6 +226,9 @@ public final class ReplicaService: Service, Sendable {
   /// Where this replica stands; nil before the first copy is complete.
   public var position: Position? { serving.withLock { $0?.database.tracker.position } }
 
+  /// How far the first copy or a catch-up is; nil when there is none.
+  public var copyProgress: NodeStatus.CopyProgress? { upstream.status.progress }
+
   /// The age of the last contact with the primary.
   public var contactMilliseconds: UInt64? {
     let status = upstream.status

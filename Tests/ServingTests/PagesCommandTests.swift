@@ -2,6 +2,7 @@
 
 import NIOCore
 import Serving
+import Store
 import Testing
 import WALShip
 
@@ -73,6 +74,32 @@ import WALShip
       #expect(end.isConsistent)
       let none = try messages(try client.ask(".pages \(end.position.txid) final"))
       #expect(none.map(\.kind) == [.roundEnd])
+    }
+  }
+
+  /// On a replica a transaction is visible a moment before the page map knows of it: its pages are
+  /// not damaged then, and must not be missing from a final round.
+  @Test func stateThatThePageMapDoesNotKnowYetIsNotRead() async throws {
+    try await withNode { node in
+      let client = try node.client()
+      try filled(client)
+      let tracker = node.writer.tracker
+      var next = tracker.position
+      next.txid = next.txid.next
+      try node.writer.commitForeign("UPDATE t SET v = NULL WHERE id = 1")
+      let pin = try SnapshotPin(
+        path: node.directory.database, pageSize: try #require(PageSize(4096)))
+      let place = try pin.open { $0 }.1
+      pin.close()
+      tracker.announce(next, at: place)
+      for request in [".pages 0 0", ".pages 0 final"] {
+        let early = try client.ask(request)
+        #expect(early.errorCode == "SQLITE_BUSY", "\(early)")
+        #expect(early["error"]?["retry"] == .bool(true))
+      }
+      try node.writer.captureNow()
+      #expect(try client.ask(".pages \(next.txid.rawValue - 1) final")["began"] != nil)
+      #expect(try client.ask(".pages 0 0").errorCode == nil)
     }
   }
 

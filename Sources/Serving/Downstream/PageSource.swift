@@ -142,7 +142,13 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
       reader = try SnapshotReader(path: path, pageSize: map.identity.pageSize, tracker: tracker)
       self.reader = reader
     }
-    return try reader.begin()
+    let snapshot = try reader.begin()
+    // On a replica a transaction is visible a moment before the page map knows of it.
+    guard tracker.position.txid >= snapshot.position.txid else {
+      reader.end()
+      throw SQLiteError(code: SQLiteError.busy, message: "the page map is a moment behind")
+    }
+    return snapshot
   }
 
   private func select(

@@ -12,7 +12,8 @@ struct EdgeSQL: AsyncParsableCommand {
     version: "edge-sql \(SoftwareVersion.current)",
     subcommands: [
       PrimaryCommand.self, ReplicaCommand.self, ShellCommand.self, QueryCommand.self,
-      StatusCommand.self, VerifyCommand.self, InspectCommand.self, DoctorCommand.self,
+      StatusCommand.self, BackupCommand.self, VerifyCommand.self, InspectCommand.self,
+      DoctorCommand.self,
       BenchCommand.self,
     ])
 

@@ -105,8 +105,7 @@ public final class PrimaryService: Service, Sendable {
       let context = NodeContext(
         role: .primary, databasePath: path, tracker: database.tracker, logWatch: database.logWatch,
         primary: writer, limits: options.limits, health: health, scrubber: scrubber,
-        status: { status.make() },
-        contactMilliseconds: { 0 }, logger: logger)
+        status: { status.make() }, pages: { pages }, contactMilliseconds: { 0 }, logger: logger)
       let lineServer = options.listen.map { _ in LineServer(node: context, group: group) }
       shipAddress =
         try await options.ship.asyncMap { address in

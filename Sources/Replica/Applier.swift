@@ -159,12 +159,14 @@ final class Applier {
 }
 
 /// The pages of one catch-up message.
-struct CatchUpPages {
+public struct CatchUpPages {
   private let bytes: UnsafeRawBufferPointer
-  init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+  public init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
   /// Decodes each page into `page`, then calls `body`.
-  func forEach(
+  ///
+  /// - Throws: `ShipProtocolError`, `PageCodecError`; the message is not to be believed then.
+  public func forEach(
     pageSize: PageSize, _ decoder: PageDecoder, _ page: PageMemory,
     _ body: (Pgno, TXID) throws -> Void
   ) throws {

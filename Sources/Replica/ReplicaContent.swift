@@ -34,8 +34,8 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
   var onCaughtUp: (ReplicaDatabase) throws -> Void = { _ in }
   /// Called when no page is known to be damaged any more.
   var onRepaired: () -> Void = {}
-  /// Pages received and expected in the present catch-up.
-  private(set) var progress: (received: Int, expected: Int)?
+  /// How far the present catch-up is.
+  private(set) var progress: NodeStatus.CopyProgress?
 
   /// Transactions that are published together when they queue up.
   private static let stagedPagesMax = 512
@@ -197,7 +197,8 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
   }
 
   func catchUpBegan(_ announcement: ShipCatchUp) {
-    progress = (0, Int(announcement.pages))
+    progress = NodeStatus.CopyProgress(
+      receivedBytes: 0, expectedBytes: Int(announcement.pages) * Int(announcement.pageSize))
     if case .database(let applier) = state { applier.abandon() }
   }
 
@@ -207,7 +208,8 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
     case .database(let applier):
       let before = applier.stagedPages
       try applier.stagePages(body)
-      progress?.received += applier.stagedPages - before
+      progress?.receivedBytes +=
+        (applier.stagedPages - before) * applier.database.pageSize.bytes
     case .copying(let copy):
       let page = page ?? PageMemory(bytes: copy.map.identity.pageSize.bytes)
       self.page = page
@@ -215,7 +217,7 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
         try CatchUpPages(bytes).forEach(pageSize: copy.map.identity.pageSize, decoder, page) {
           pgno, txid in
           try copy.write(pgno, page.readOnly, txid: txid)
-          progress?.received += 1
+          progress?.receivedBytes += page.readOnly.count
         }
       }
     }

@@ -182,9 +182,9 @@ public final class ReplicaService: Service, Sendable {
     let context = NodeContext(
       role: .replica, databasePath: database.path, tracker: database.tracker,
       logWatch: database.logWatch, primary: upstream, limits: options.limits, health: health,
-      scrubber: scrubber,
-      status: { status.make() }, contactMilliseconds: { [weak self] in self?.contactMilliseconds },
-      logger: logger)
+      scrubber: scrubber, status: { status.make() },
+      pages: { [weak self] in self?.serving.withLock { $0?.pages } },
+      contactMilliseconds: { [weak self] in self?.contactMilliseconds }, logger: logger)
     let lineServer = options.listen.map { _ in LineServer(node: context, group: clientGroup) }
     let listenAddress =
       try await options.listen.asyncMap {
@@ -264,6 +264,9 @@ public final class ReplicaService: Service, Sendable {
 
   /// Where this replica stands; nil before the first copy is complete.
   public var position: Position? { serving.withLock { $0?.database.tracker.position } }
+
+  /// How far the first copy or a catch-up is; nil when there is none.
+  public var copyProgress: NodeStatus.CopyProgress? { upstream.status.progress }
 
   /// The age of the last contact with the primary.
   public var contactMilliseconds: UInt64? {

@@ -20,7 +20,7 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
     var contactMilliseconds: UInt64 = 0
     var head = TXID.zero
     var behindSinceNanoseconds: UInt64?
-    var progress: Double?
+    var progress: NodeStatus.CopyProgress?
     var lastError: String?
     var lineage: [DatabaseID] = []
   }

@@ -247,10 +247,6 @@ final class UpstreamSession: ChannelInboundHandler {
   }
 
   func reportProgress() {
-    guard let progress = content.progress else { return }
-    upstream.update { status in
-      status.progress =
-        progress.expected > 0 ? min(1, Double(progress.received) / Double(progress.expected)) : nil
-    }
+    upstream.update { $0.progress = content.progress }
   }
 }

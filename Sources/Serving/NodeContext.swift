@@ -23,6 +23,8 @@ public final class NodeContext: Sendable {
   public let primary: any PrimaryAccess
   public let limits: ServingLimits
   public let status: @Sendable () -> NodeStatus
+  /// Where copies of the database are read from; nil while the node still looks at its pages.
+  public let pages: @Sendable () -> PageSource?
   /// The age of the last contact with the primary: 0 on a primary, nil before the first contact.
   public let contactMilliseconds: @Sendable () -> UInt64?
   /// The check of all pages; nil where there is none.
@@ -38,6 +40,7 @@ public final class NodeContext: Sendable {
     tracker: PositionTracker, logWatch: LogWatch, primary: any PrimaryAccess,
     limits: ServingLimits = ServingLimits(), health: NodeHealth = NodeHealth(),
     scrubber: Scrubber? = nil, status: @escaping @Sendable () -> NodeStatus,
+    pages: @escaping @Sendable () -> PageSource?,
     contactMilliseconds: @escaping @Sendable () -> UInt64?, logger: Logger
   ) {
     self.role = role
@@ -48,6 +51,7 @@ public final class NodeContext: Sendable {
     self.primary = primary
     self.limits = limits
     self.status = status
+    self.pages = pages
     self.contactMilliseconds = contactMilliseconds
     self.scrubber = scrubber
     self.logger = logger

@@ -18,12 +18,28 @@ public struct NodeStatus: Sendable {
     public var lagTransactions: UInt64?
     public var lagMilliseconds: UInt64?
     public var contactMilliseconds: UInt64?
-    /// How much of a copy is here, from 0 to 1.
-    public var progress: Double?
+    /// How far a copy is, while there is one.
+    public var progress: CopyProgress?
     public var lastError: String?
     public init(address: String, state: State) {
       self.address = address
       self.state = state
+    }
+  }
+
+  /// How much of a copy is here, in bytes of pages.
+  public struct CopyProgress: Equatable, Sendable {
+    public var receivedBytes: Int
+    /// As far as was known when the copy began: more may come, of what changed meanwhile.
+    public var expectedBytes: Int
+    public init(receivedBytes: Int, expectedBytes: Int) {
+      self.receivedBytes = receivedBytes
+      self.expectedBytes = expectedBytes
+    }
+
+    /// From 0 to 1; nil when nothing is expected.
+    public var fraction: Double? {
+      expectedBytes > 0 ? min(1, Double(receivedBytes) / Double(expectedBytes)) : nil
     }
   }
 
@@ -148,7 +164,9 @@ extension NodeStatus {
     writer.count("lag_txns", upstream.lagTransactions)
     writer.count("lag_ms", upstream.lagMilliseconds)
     writer.count("contact_ms", upstream.contactMilliseconds)
-    writer.fraction("progress", upstream.progress)
+    writer.fraction("progress", upstream.progress?.fraction)
+    writer.count("received_bytes", upstream.progress.map { UInt64($0.receivedBytes) })
+    writer.count("expected_bytes", upstream.progress.map { UInt64($0.expectedBytes) })
     writer.optional("last_error", upstream.lastError)
     writer.endObject()
   }

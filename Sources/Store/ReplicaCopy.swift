@@ -1,11 +1,20 @@
-// The first copy of a database: pages go straight into a plain file, and only when all of them are
-// there and add up does the file get the database's name. A copy that was cut off goes on where it
-// was.
+// A copy of a database in the making, a replica's first one or a backup: pages go straight into a
+// plain file, and only when all of them are there and add up does the file get the database's name.
+// A replica's copy that was cut off goes on where it was.
 
 import WALShip
 
-/// A first copy in progress. It belongs to the applier's thread.
+/// A copy in progress. It belongs to one thread, a replica's to that of the applier.
 public final class ReplicaCopy {
+  public enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
+    case inUse(String)
+    public var description: String {
+      switch self {
+      case .inUse(let path): "another process is making a copy at \(path)"
+      }
+    }
+  }
+
   public let path: String
   public let map: PageMapFile
   /// Nil once the copy is complete. The descriptor must be closed before SQLite opens the file:
@@ -16,9 +25,9 @@ public final class ReplicaCopy {
   private static func filePath(_ path: String) -> String { path + "-incoming" }
   private static func mapPath(_ path: String) -> String { path + "-incoming-pagemap" }
 
-  /// Begins a copy, or goes on with the one that is there if it is of the same database.
+  /// Goes on with the copy that is there; nil when there is none.
   ///
-  /// - Parameter database: the upstream's database; nil to go on with whatever is there.
+  /// - Throws: `Failure.inUse`, `DiskError`.
   public init?(resuming path: String) throws {
     guard Disk.exists(Self.filePath(path)),
       let map = try? PageMapFile(opening: Self.mapPath(path))
@@ -26,17 +35,33 @@ public final class ReplicaCopy {
     self.path = path
     self.map = map
     pageSize = map.identity.pageSize.bytes
-    file = try DiskFile(path: Self.filePath(path), mode: .readWrite, operation: .openCopy)
+    file = try Self.open(path, .readWrite)
     try verify()
   }
 
+  /// Begins a copy, in place of one that was cut off.
+  ///
+  /// - Throws: `Failure.inUse`, `DiskError`.
   public init(beginning path: String, identity: PageMapIdentity, history: EpochHistory) throws {
     self.path = path
     pageSize = identity.pageSize.bytes
-    try Disk.remove(Self.filePath(path))
-    file = try DiskFile(path: Self.filePath(path), mode: .create, operation: .openCopy)
-    map = try PageMapFile(
-      creating: Self.mapPath(path), identity: identity, history: history)
+    let file = try Self.open(path, .create)
+    try file.truncate(to: 0, .truncateCopy)
+    self.file = file
+    do {
+      map = try PageMapFile(
+        creating: Self.mapPath(path), identity: identity, history: history)
+    } catch {
+      Self.removeFiles(of: path)
+      throw error
+    }
+  }
+
+  /// Opens the file for this process alone: two copies that write to one file would end as neither.
+  private static func open(_ path: String, _ mode: DiskFile.Mode) throws -> DiskFile {
+    let file = try DiskFile(path: filePath(path), mode: mode, operation: .openCopy)
+    guard file.lock() else { throw Failure.inUse(path) }
+    return file
   }
 
   /// A power loss may have taken pages that the map speaks of: believe only what can be read back.
@@ -73,18 +98,13 @@ public final class ReplicaCopy {
     }
   }
 
-  /// Ends the copy at a position: the file becomes the database.
+  /// Ends the copy at a position: the file becomes a replica's database.
   ///
   /// - Returns: false when the pages do not add up; a comparison then finds the wrong ones.
   public func finish(
     at position: Position, history: EpochHistory, pageCount: UInt32
   ) throws -> Bool {
-    try map.update { editor in
-      try editor.resize(to: pageCount)
-      editor.live.txid = position.txid
-    }
-    guard map.live.checksum == position.checksum, let file else { return false }
-    try file.truncate(to: Int(pageCount) * pageSize, .truncateCopy)
+    guard let file = try complete(at: position, pageCount: pageCount) else { return false }
     if pageCount > 0 {
       let page = PageMemory(bytes: pageSize)
       _ = try file.read(into: page.bytes, at: 0, .readCopy)
@@ -107,8 +127,42 @@ public final class ReplicaCopy {
     return true
   }
 
-  public func discard() {
-    try? Disk.remove(Self.filePath(path))
-    try? Disk.remove(Self.mapPath(path))
+  /// Ends the copy at a position: the file becomes a database of its own, which anybody may write
+  /// to, and which knows nothing of the position. What is at `path` is replaced.
+  ///
+  /// - Returns: false when the pages do not add up; the copy can go on.
+  /// - Throws: `DiskError`; what was at `path` may then be gone.
+  public func finishPlain(at position: Position, pageCount: UInt32) throws -> Bool {
+    guard let file = try complete(at: position, pageCount: pageCount) else { return false }
+    try file.sync(.syncCopy)
+    try Disk.remove(Self.mapPath(path))
+    // A log of a database that was here before would be played into this one.
+    for suffix in ["-wal", "-shm", "-journal"] { try Disk.remove(path + suffix) }
+    try Disk.remove(ReplicaDatabase.pageMapPath(of: path))
+    // The lock is held until the file has its name: nobody may begin a copy in it before.
+    try Disk.rename(Self.filePath(path), to: path)
+    self.file = nil
+    return true
+  }
+
+  /// Checks that the pages add up, and gives the file its length.
+  ///
+  /// - Returns: the file; nil when the pages do not add up.
+  private func complete(at position: Position, pageCount: UInt32) throws -> DiskFile? {
+    try map.update { editor in
+      try editor.resize(to: pageCount)
+      editor.live.txid = position.txid
+    }
+    guard map.live.checksum == position.checksum, let file else { return nil }
+    try file.truncate(to: Int(pageCount) * pageSize, .truncateCopy)
+    return file
+  }
+
+  /// Removes what is there of a copy that is not to be completed.
+  public func discard() { Self.removeFiles(of: path) }
+
+  private static func removeFiles(of path: String) {
+    try? Disk.remove(filePath(path))
+    try? Disk.remove(mapPath(path))
   }
 }

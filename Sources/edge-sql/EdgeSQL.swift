@@ -12,8 +12,8 @@ struct EdgeSQL: AsyncParsableCommand {
     version: "edge-sql \(SoftwareVersion.current)",
     subcommands: [
       PrimaryCommand.self, ReplicaCommand.self, ShellCommand.self, QueryCommand.self,
-      StatusCommand.self, VerifyCommand.self, PromoteCommand.self, DemoteCommand.self,
-      RestoreCommand.self, InspectCommand.self, DoctorCommand.self,
+      StatusCommand.self, BackupCommand.self, RestoreCommand.self, VerifyCommand.self,
+      PromoteCommand.self, DemoteCommand.self, InspectCommand.self, DoctorCommand.self,
       BenchCommand.self,
     ])
 

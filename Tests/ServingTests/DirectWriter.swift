@@ -11,6 +11,7 @@ import WALShip
 final class DirectWriter: PrimaryAccess, @unchecked Sendable {  // the database belongs to `thread`
   let tracker: PositionTracker
   let logWatch: LogWatch
+  let pages: PageSource
   private let thread = DatabaseThread()
   private let database: PrimaryDatabase
   private let executor: StatementExecutor
@@ -26,6 +27,7 @@ final class DirectWriter: PrimaryAccess, @unchecked Sendable {  // the database 
     self.database = database
     tracker = database.tracker
     logWatch = database.logWatch
+    pages = PageSource(path: path, map: database.map, tracker: database.tracker)
     executor = StatementExecutor(connection: database.connection, limits: limits)
     try database.captureAll()
     database.connection.policy = .client
@@ -58,7 +60,10 @@ final class DirectWriter: PrimaryAccess, @unchecked Sendable {  // the database 
     }
   }
 
-  func stop() { thread.stop() }
+  func stop() {
+    pages.stop()
+    thread.stop()
+  }
 
   private func answer(_ request: EngineRequest) -> EngineResponse {
     do {

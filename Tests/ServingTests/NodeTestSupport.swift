@@ -55,7 +55,7 @@ final class TestNode {
         NodeStatus(
           role: role, version: "0", name: "test", position: tracker.position, listen: "here",
           sqliteVersion: SQLiteLibrary.version)
-      }, contactMilliseconds: contact, logger: Logger(label: "test"))
+      }, pages: { writer.pages }, contactMilliseconds: contact, logger: Logger(label: "test"))
     let server = LineServer(node: node, group: MultiThreadedEventLoopGroup.singleton)
     let address = try await server.start(host: "127.0.0.1", port: 0)
     return TestNode(directory, writer, node, server, address.port ?? 0)

@@ -17,6 +17,9 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
   /// Pages, as bytes, that one message or one round read from a single snapshot holds.
   public static let chunkBytes = 256 << 10
   public static let consistentBytes = 1 << 20
+  /// Bytes of pages that a client of the line protocol may ask for from one snapshot: they are all
+  /// in memory until it has read them.
+  public static let finalBytesMax = 64 << 20
 
   public struct Chunk: Sendable {
     /// Whole messages, ready to be sent.
@@ -31,10 +34,13 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
   /// Why pages could not be read; the follower is told to try again, or the node is in trouble.
   public enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
     case damagedPage(Pgno)
+    /// More pages than one snapshot may be asked for: go on with rounds.
+    case tooManyPages(Int)
     public var description: String {
       switch self {
       case .damagedPage(let pgno):
         "page \(pgno) does not match its checksum: it was damaged on disk, and is not shipped"
+      case .tooManyPages(let count): "\(count) pages have changed: copy them in parts first"
       }
     }
   }
@@ -50,6 +56,7 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
 
   private var pageSize: Int { map.identity.pageSize.bytes }
   public var consistentPagesMax: Int { max(8, Self.consistentBytes / pageSize) }
+  var finalPagesMax: Int { Self.finalBytesMax / pageSize }
 
   /// How many pages a selection has now.
   func count(_ selection: PageSelection, follower: FollowerPages) -> Int {
@@ -66,8 +73,11 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
   }
 
   /// Reads a part of a round, on this object's thread.
+  ///
+  /// - Parameter last: looks at no page behind this one.
   func readPages(
-    _ selection: PageSelection, after cursor: UInt32, follower: FollowerPages,
+    _ selection: PageSelection, after cursor: UInt32, through last: UInt32 = .max,
+    follower: FollowerPages,
     completion: @escaping @Sendable (Result<Chunk, any Error>) -> Void
   ) -> Bool {
     thread.submit { [self] in
@@ -76,7 +86,7 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
           let snapshot = try begin()
           defer { reader?.end() }
           let found = select(
-            selection, after: cursor, through: snapshot.pageCount,
+            selection, after: cursor, through: min(last, snapshot.pageCount),
             limit: max(1, Self.chunkBytes / pageSize), follower: follower)
           var messages = ByteBuffer()
           try encode(found.pages, snapshot, into: &messages)
@@ -86,13 +96,20 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
   }
 
   /// Reads a whole round from one snapshot, with the message that ends it.
+  ///
+  /// - Parameter pagesMax: with more pages than this it fails with `Failure.tooManyPages`.
   func readConsistentRound(
     _ selection: PageSelection, follower: FollowerPages, history: EpochHistory,
+    pagesMax: Int = .max,
     completion: @escaping @Sendable (Result<Chunk, any Error>) -> Void
   ) -> Bool {
     thread.submit { [self] in
       completion(
         Result {
+          if pagesMax < .max {
+            let pages = count(selection, follower: follower)
+            guard pages <= pagesMax else { throw Failure.tooManyPages(pages) }
+          }
           let snapshot = try begin()
           defer { reader?.end() }
           var messages = ByteBuffer()

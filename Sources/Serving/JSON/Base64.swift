@@ -14,33 +14,43 @@ public enum Base64 {
     guard let count = digitCount(text) else { return nil }
     let tail = count % 4
     guard tail != 1 else { return nil }
-    var isValid = true
+    // All digits together: bit 6 is set in what is none.
+    var seen: UInt8 = 0
     let bytes = [UInt8](unsafeUninitializedCapacity: count / 4 * 3 + max(tail - 1, 0)) {
       bytes, written in
-      var bits: UInt32 = 0
-      for at in 0..<count {
-        let digit = value(of: text[at])
-        if digit > 63 { isValid = false }
-        bits = bits << 6 | UInt32(digit & 63)
-        guard at % 4 == 3 else { continue }
-        bytes[written] = UInt8(truncatingIfNeeded: bits >> 16)
-        bytes[written + 1] = UInt8(truncatingIfNeeded: bits >> 8)
-        bytes[written + 2] = UInt8(truncatingIfNeeded: bits)
-        written += 3
-      }
-      if tail == 2 {
-        bytes[written] = UInt8(truncatingIfNeeded: bits >> 4)
-        written += 1
-        if bits & 0xf != 0 { isValid = false }
-      } else if tail == 3 {
-        bytes[written] = UInt8(truncatingIfNeeded: bits >> 10)
-        bytes[written + 1] = UInt8(truncatingIfNeeded: bits >> 2)
-        written += 2
-        if bits & 0x3 != 0 { isValid = false }
+      digits.withUnsafeBufferPointer { digits in
+        func bits(_ range: Range<Int>) -> UInt32 {
+          var bits: UInt32 = 0
+          for at in range {
+            let digit = digits[Int(text[at])]
+            seen |= digit
+            bits = bits << 6 | UInt32(digit & 63)
+          }
+          return bits
+        }
+        for group in 0..<count / 4 {
+          let word = bits(group * 4..<group * 4 + 4)
+          bytes[written] = UInt8(truncatingIfNeeded: word >> 16)
+          bytes[written + 1] = UInt8(truncatingIfNeeded: word >> 8)
+          bytes[written + 2] = UInt8(truncatingIfNeeded: word)
+          written += 3
+        }
+        guard tail > 0 else { return }
+        // The last digits hold whole bytes, and bits that belong to none and must be 0.
+        let spare = tail == 2 ? 4 : 2
+        let rest = bits(count - tail..<count)
+        if rest & (1 << spare - 1) != 0 { seen = 64 }
+        for shift in stride(from: (tail - 2) * 8, through: 0, by: -8) {
+          bytes[written] = UInt8(truncatingIfNeeded: rest >> (spare + shift))
+          written += 1
+        }
       }
     }
-    return isValid ? bytes : nil
+    return seen < 64 ? bytes : nil
   }
+
+  /// The six bits that each character stands for.
+  private static let digits = (UInt8.min...UInt8.max).map(value(of:))
 
   /// How many characters come before the padding; nil if the padding is wrong.
   private static func digitCount(_ text: UnsafeRawBufferPointer) -> Int? {

@@ -10,6 +10,7 @@ extension LineSession {
     ("ping", ".ping", "whether the node answers"),
     ("status", ".status", "how the node is doing"),
     ("token", ".token", "a token of what this connection has seen"),
+    ("pages", ".pages SINCE AFTER|final [THROUGH]", "pages of the file, for `edge-sql backup`"),
     ("use", ".use NAME", "work with another database"),
     ("databases", ".databases", "the databases of this node"),
     ("tables", ".tables", "the tables and views of the database"),
@@ -52,6 +53,7 @@ extension LineSession {
     case ("token", 0):
       let token = seen ?? node.tracker.position.token
       answer(head, "\(token)") { $0.token(token) }
+    case ("pages", 2), ("pages", 3): sendPages(arguments, head)
     case ("use", 1):
       guard arguments[0] == node.databaseName else {
         return answer(head, error: unknownDatabase(arguments[0]))
@@ -75,7 +77,7 @@ extension LineSession {
     }
   }
 
-  private static func misused(_ name: String) -> RequestError {
+  static func misused(_ name: String) -> RequestError {
     if let known = commands.first(where: { $0.name == name }) {
       return RequestError(.badRequest, "the command is used like this: \(known.usage)")
     }

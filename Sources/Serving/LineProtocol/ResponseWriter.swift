@@ -235,6 +235,15 @@ extension ResponseWriter {
     needsComma = true
   }
 
+  /// Writes bytes in base64.
+  public mutating func member(_ name: StaticString, base64 bytes: ByteBuffer) {
+    key(name)
+    output.append(UInt8(ascii: "\""))
+    bytes.withUnsafeReadableBytes { output.writeBase64($0) }
+    output.append(UInt8(ascii: "\""))
+    needsComma = true
+  }
+
   public mutating func nullMember(_ name: StaticString) {
     key(name)
     output.append("null")

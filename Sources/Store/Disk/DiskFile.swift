@@ -138,6 +138,17 @@ public final class DiskFile: Sendable {
     }
   }
 
+  /// Takes the file for this process alone, as long as it is open here.
+  ///
+  /// - Returns: false when another process has it, or has given it another name meanwhile.
+  func lock() -> Bool {
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { return false }
+    var here = stat()
+    var named = stat()
+    guard fstat(descriptor, &here) == 0, stat(path, &named) == 0 else { return false }
+    return here.st_ino == named.st_ino && here.st_dev == named.st_dev
+  }
+
   public var size: Int {
     var info = stat()
     return fstat(descriptor, &info) == 0 ? Int(info.st_size) : 0
@@ -198,13 +209,36 @@ public enum Disk {
 extension Disk {
   /// - Throws: `SQLITE_CANTOPEN` when the folder that `path` is to lie in is missing, or may not be
   ///   written.
-  static func requireFolder(of path: String) throws(SQLiteError) {
+  public static func requireFolder(of path: String) throws(SQLiteError) {
     let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
     guard access(folder, W_OK | X_OK) == 0 else {
       let reason = String(cString: strerror(errno))
       throw SQLiteError(
         code: SQLiteError.cannotOpen, message: "no file can be made here: \(reason)")
     }
+  }
+
+  /// Whether `path` is a file, and not a folder or a device.
+  public static func isRegularFile(_ path: String) -> Bool {
+    var info = stat()
+    return stat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFREG
+  }
+
+  /// A process that holds a lock on a file, as SQLite does on each database that it has open in
+  /// WAL mode. This process must not have it open itself.
+  ///
+  /// - Returns: nil when there is none, or it cannot be known.
+  public static func lockHolder(of path: String) -> Int32? {
+    guard let file = try? DiskFile(path: path, mode: .readWrite, operation: .readFile) else {
+      return nil
+    }
+    var lock = flock()
+    lock.l_type = Int16(F_WRLCK)
+    lock.l_whence = Int16(SEEK_SET)
+    guard fcntl(file.descriptor, F_GETLK, &lock) == 0, lock.l_type != Int16(F_UNLCK) else {
+      return nil
+    }
+    return lock.l_pid
   }
 
   /// The permission bits of a file.

@@ -57,9 +57,8 @@ struct StatusReport {
     let upstream = status.member("upstream")
     guard case .object = upstream else { return }
     let state = upstream.member("state").asString ?? "?"
-    let percent = upstream.member("progress").asDouble.map { " \(fixed($0 * 100, decimals: 0)) %" }
     let address = upstream.member("address").asString ?? "?"
-    columns.add("upstream", "\(address), \(state)\(percent ?? "")")
+    columns.add("upstream", "\(address), \(state)\(Self.progress(upstream))")
     columns.add("lag", Self.lag(upstream))
     columns.add("last contact", Self.age(upstream.member("contact_ms")))
     if let error = upstream.member("last_error").asString { columns.add("last error", error) }
@@ -134,6 +133,16 @@ struct StatusReport {
         Self.age(replica.member("contact_ms")), number("bytes_sent") { SizeText.text($0) })
     }
     return "\n" + columns.text()
+  }
+
+  /// How far a copy is; nothing when there is none.
+  private static func progress(_ upstream: JSONValue) -> String {
+    guard let part = upstream.member("progress").asDouble else { return "" }
+    let percent = " \(fixed(part * 100, decimals: 0)) %"
+    guard let received = upstream.member("received_bytes").asInt,
+      let expected = upstream.member("expected_bytes").asInt
+    else { return percent }
+    return "\(percent), \(SizeText.text(received)) of \(SizeText.text(expected))"
   }
 
   private static func lag(_ upstream: JSONValue) -> String {

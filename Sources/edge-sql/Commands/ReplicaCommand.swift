@@ -48,6 +48,8 @@ struct ReplicaCommand: AsyncParsableCommand {
         let followed = upstreams.map(\.description).joined(separator: ",")
         Console.output.write("ready: replica of \(followed) in \(path), \(listen)\(ship)\n")
       }
+      let watch = Task { await CopyWatch(service: service, logger: options.logger).run() }
+      defer { watch.cancel() }
       try await NodeRun.serve(service, logger: options.logger)
     }
   }
@@ -56,6 +58,7 @@ struct ReplicaCommand: AsyncParsableCommand {
     switch error {
     case let failure as ReplicaDatabase.Failure:
       CommandFailure(.corruptData, failure.description)
+    case let failure as ReplicaCopy.Failure: CommandFailure(.temporary, failure.description)
     case WALInjector.Failure.inUse:
       CommandFailure(
         .temporary, "another process writes to \(path): is a replica running on it already?")

@@ -44,23 +44,26 @@ struct Deadline: Sendable {
 ///
 /// The signal is blocked and asked for, so that no handler runs anywhere.
 enum Interrupt {
+  /// What may ask a command to end. Only those that are blocked ever arrive here.
+  static let all = [SIGINT, SIGTERM, SIGHUP]
+
   /// Call this before any thread is started: threads inherit the mask.
-  static func block() {
-    var set = Self.set
+  static func block(_ signals: [Int32] = [SIGINT]) {
+    var set = set(signals)
     pthread_sigmask(SIG_BLOCK, &set, nil)
   }
 
-  /// Whether Ctrl-C was pressed since the last call.
+  /// Whether Ctrl-C was pressed, or another of the blocked signals came, since the last call.
   static func take() -> Bool {
-    var set = Self.set
+    var set = set(all)
     var none = timespec()
-    return sigtimedwait(&set, nil, &none) == SIGINT
+    return sigtimedwait(&set, nil, &none) > 0
   }
 
-  private static var set: sigset_t {
+  private static func set(_ signals: [Int32]) -> sigset_t {
     var set = sigset_t()
     sigemptyset(&set)
-    sigaddset(&set, SIGINT)
+    for signal in signals { sigaddset(&set, signal) }
     return set
   }
 }

@@ -10,6 +10,8 @@ struct NodeLogHandler: LogHandler {
   var logLevel: Logger.Level
   var metadata: Logger.Metadata = [:]
   let isJSON: Bool
+  /// What takes a progress bar off the line before something is written there.
+  private let clearLine = Console.error.hasColour ? ProgressBar.clearLine : ""
 
   init(level: Logger.Level, format: LogFormat) {
     logLevel = level
@@ -42,7 +44,7 @@ struct NodeLogHandler: LogHandler {
       line = "\(time) \(event.level.rawValue) \(event.message)"
       for (key, value) in pairs { line += " \(key)=\(Self.quoted("\(value)"))" }
     }
-    Console.error.write(line + "\n")
+    Console.error.write(clearLine + line + "\n")
   }
 
   private static func quoted(_ text: String) -> String {

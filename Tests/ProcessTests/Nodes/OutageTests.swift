@@ -29,6 +29,37 @@ extension NodeTests {
       try cluster.requireEqual()
     }
 
+    @Test func statusTellsHowFarACatchUpIs() throws {
+      let cluster = try Cluster()
+      let client = try cluster.primary.connect()
+      try client.run("CREATE TABLE t(v BLOB)")
+      try cluster.settle()
+      cluster.link.partition()
+      try client.run(
+        "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s LIMIT 10000) "
+          + "INSERT INTO t SELECT randomblob(4000) FROM s")
+      let before = cluster.link.bytes(.down)
+      cluster.link.heal()
+      try eventually("a part of the catch-up") {
+        cluster.link.bytes(.down) > before + 2_000_000
+      }
+      cluster.link.pause()
+      var upstream = JSONValue.null
+      try eventually("the progress") {
+        upstream = try cluster.replica.report()["upstream"] ?? .null
+        return (upstream["received_bytes"]?.integer ?? 0) > 1_000_000
+      }
+      #expect(upstream["state"] == "catching up")
+      let (received, expected) = (upstream["received_bytes"], upstream["expected_bytes"])
+      #expect(try #require(expected?.integer) > 40_000_000)
+      #expect(try #require(received?.integer) <= #require(expected?.integer))
+      let text = try Program.edgeSQL().run(["status", "127.0.0.1:\(cluster.replica.listenPort)"])
+      #expect(text.output.contains(" %, ") && text.output.contains(" MiB of "), "\(text.output)")
+      cluster.link.heal()
+      try cluster.requireEqual()
+      #expect(try cluster.replica.report()["upstream"]?["received_bytes"] == .null)
+    }
+
     /// A primary that stands still: writes end as unknown, reads go on.
     @Test func suspendedPrimary() throws {
       let cluster = try Cluster()

@@ -13,6 +13,8 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
     case empty
     case copying(ReplicaCopy)
     case database(Applier)
+    /// The end of a first copy failed in the middle: what is there must be looked at again.
+    case unsettled
   }
 
   private let path: String
@@ -64,7 +66,7 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
   /// How this replica introduces itself.
   func join(_ node: NodeIdentity, wantsComparison: Bool) -> ShipJoin {
     switch state {
-    case .empty:
+    case .empty, .unsettled:
       ShipJoin(node: node, want: .copy, position: .none, pageSize: 0)
     case .copying(let copy):
       ShipJoin(
@@ -92,7 +94,7 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
           beginning: path,
           identity: PageMapIdentity(database: welcome.position.database, pageSize: pageSize),
           history: welcome.history))
-    case .copying: break
+    case .copying, .unsettled: break
     case .database(let applier): try applier.database.adopt(welcome.position.database)
     }
   }
@@ -155,7 +157,7 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
   /// The checksums for a comparison, as messages carry them.
   func checksums(_ scope: FollowerPages.Scope) -> [ShipPageChecksums] {
     switch (state, scope) {
-    case (.empty, _): return ShipPageChecksums.parts(of: [])
+    case (.empty, _), (.unsettled, _): return ShipPageChecksums.parts(of: [])
     case (.copying(let copy), _): return ShipPageChecksums.parts(of: copy.checksums)
     case (.database(let applier), .all):
       let map = applier.database.map
@@ -204,7 +206,7 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
 
   func stagePages(_ body: ByteBuffer) throws {
     switch state {
-    case .empty: throw ShipProtocolError.unexpected("pages before a welcome")
+    case .empty, .unsettled: throw ShipProtocolError.unexpected("pages before a welcome")
     case .database(let applier):
       let before = applier.stagedPages
       try applier.stagePages(body)
@@ -227,7 +229,8 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
   func endRound(_ end: ShipRoundEnd) throws -> Applier.Outcome {
     defer { progress = nil }
     switch state {
-    case .empty: throw ShipProtocolError.unexpected("the end of a round before a welcome")
+    case .empty, .unsettled:
+      throw ShipProtocolError.unexpected("the end of a round before a welcome")
     case .database(let applier):
       guard applier.stageRoundEnd(end) == .staged else { return .mismatch }
       try applier.publish(history: end.history)
@@ -237,18 +240,32 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
       applier.database.healed()
       return .staged
     case .copying(let copy):
-      let finished = try copy.finish(
-        at: end.position, history: end.history, pageCount: end.pageCount)
-      guard finished else { return .mismatch }
-      guard let header = try ReplicaDatabase.inspect(path) else {
-        throw ReplicaDatabase.Failure.foreignFile(path)
+      do {
+        let finished = try copy.finish(
+          at: end.position, history: end.history, pageCount: end.pageCount)
+        guard finished else { return .mismatch }
+      } catch {
+        state = .unsettled
+        throw error
       }
+      state = .unsettled
+      try settle()
+      return .staged
+    }
+  }
+
+  /// Looks again at what is there, where the end of a first copy did not come to its own end.
+  func settle() throws {
+    guard case .unsettled = state else { return }
+    page = nil
+    try ReplicaFiles.completeRename(path)
+    if let header = try ReplicaDatabase.inspect(path) {
       let database = try ReplicaDatabase(path: path, header: header)
       try database.recoverMap()
       state = .database(Applier(database: database, ring: ring))
-      page = nil
       try onDatabase(database)
-      return .staged
+    } else {
+      state = try ReplicaCopy(resuming: path).map(State.copying) ?? .empty
     }
   }
 

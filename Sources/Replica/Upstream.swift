@@ -84,6 +84,11 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
   func connect() {
     guard !isStopped, session == nil else { return }
     if content.isPreparing { return connect(after: .milliseconds(100)) }
+    do {
+      try content.settle()
+    } catch {
+      return ended(reason: "\(error)")
+    }
     let address = addresses[nextAddress % addresses.count]
     update { status in
       status.address = "\(address.host):\(address.port)"

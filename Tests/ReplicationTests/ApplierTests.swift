@@ -153,7 +153,7 @@ private final class Pair {
   @Test func aFullDiskLosesNothing() throws {
     let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
     try pair.commit("INSERT INTO t(b) VALUES (randomblob(3000))")
-    let faults = ApplierFaults.shared
+    let faults = FaultyFiles.shared
     faults.fail(.writeLog, under: pair.directory.path, with: ENOSPC)
     let position = pair.applier.database.tracker.position
     let waiting = pair.captured
@@ -197,28 +197,4 @@ private final class Pair {
     }
     #expect(replaced.tracker.position == position)
   }
-}
-
-/// Makes disk operations fail under chosen folders. Installed once for the process.
-private final class ApplierFaults: Sendable {
-  static let shared = ApplierFaults()
-  private let failing = Mutex<[String: (DiskOperation, Int32)]>([:])
-
-  private init() {
-    DiskFaults.install { operation, path in ApplierFaults.shared.number(operation, path) }
-  }
-
-  private func number(_ operation: DiskOperation, _ path: String) -> Int32 {
-    failing.withLock { failing in
-      for (folder, (failed, number)) in failing
-      where failed == operation && path.hasPrefix(folder) { return number }
-      return 0
-    }
-  }
-
-  func fail(_ operation: DiskOperation, under folder: String, with number: Int32) {
-    failing.withLock { $0[folder] = (operation, number) }
-  }
-
-  func heal(_ folder: String) { failing.withLock { $0[folder] = nil } }
 }

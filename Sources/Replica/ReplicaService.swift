@@ -39,14 +39,15 @@ public final class ReplicaService: Service, Sendable {
     var shipServer: ShipServer?
     var lineServer: LineServer?
     var checkpoints: ReplicaCheckpoints
-    var pages: PageSource
+    var pages: PageSource?
     var listenAddress: SocketAddress?
     var shipAddress: SocketAddress?
   }
 
   private let configuration: ReplicaConfiguration
   private let applierGroup: MultiThreadedEventLoopGroup
-  private let clientGroup: MultiThreadedEventLoopGroup
+  /// Nil without a listener: a replica inside of another program then has no threads for clients.
+  private let clientGroup: MultiThreadedEventLoopGroup?
   private let upstream: Upstream
   private let ring: TransactionRing
   private let node: NodeIdentity
@@ -73,10 +74,12 @@ public final class ReplicaService: Service, Sendable {
     try ReplicaFiles.completeRename(path)
 
     applierGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    clientGroup = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+    clientGroup = options.listen.map { _ in
+      MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+    }
     let loop = applierGroup.next()
     ready = loop.makePromise(of: Void.self)
-    ring = TransactionRing()
+    ring = options.ship == nil ? TransactionRing(bytesMax: 0) : TransactionRing()
     node = NodeIdentity.starting(name: options.name)
     let (ring, node) = (ring, node)
     do {
@@ -91,7 +94,7 @@ public final class ReplicaService: Service, Sendable {
     } catch {
       ready.succeed()
       try? await applierGroup.shutdownGracefully()
-      try? await clientGroup.shutdownGracefully()
+      try? await clientGroup?.shutdownGracefully()
       throw error
     }
     try await begin(loop)
@@ -154,11 +157,13 @@ public final class ReplicaService: Service, Sendable {
 
   private func makeServing(_ database: ReplicaDatabase) async throws -> Serving {
     let options = configuration.options
-    let pages = PageSource(path: database.path, map: database.map, tracker: database.tracker)
+    let pages = options.ship.map { _ in
+      PageSource(path: database.path, map: database.map, tracker: database.tracker)
+    }
     let checkpoints = try ReplicaCheckpoints(
       database: database, loop: upstream.loop, framesMin: options.checkpointFrames, logger: logger)
     let upstream = upstream
-    let shipServer = options.ship.map { _ in
+    let shipServer = pages.map { pages in
       ShipServer(
         source: ShipSource(
           node: node, tracker: database.tracker, map: database.map, ring: ring, pages: pages,
@@ -176,7 +181,7 @@ public final class ReplicaService: Service, Sendable {
       logWatch: database.logWatch, primary: upstream, limits: options.limits,
       status: { status.make() }, contactMilliseconds: { [weak self] in self?.contactMilliseconds },
       logger: logger)
-    let lineServer = options.listen.map { _ in LineServer(node: context, group: clientGroup) }
+    let lineServer = clientGroup.map { LineServer(node: context, group: $0) }
     let listenAddress =
       try await options.listen.asyncMap {
         try await lineServer?.start(host: $0.host, port: $0.port)
@@ -203,7 +208,7 @@ public final class ReplicaService: Service, Sendable {
     await serving?.lineServer?.stop()
     await serving?.shipServer?.stop()
     serving?.checkpoints.stop()
-    serving?.pages.stop()
+    serving?.pages?.stop()
     try? await upstream.loop.submit { [upstream] in
       upstream.stop()
       // These hold the service, and so the write lock of its database, which another run may want.
@@ -213,7 +218,7 @@ public final class ReplicaService: Service, Sendable {
     }.get()
     self.serving.withLock { $0 = nil }
     ready.fail(ThreadStopped())
-    try? await clientGroup.shutdownGracefully()
+    try? await clientGroup?.shutdownGracefully()
     try? await applierGroup.shutdownGracefully()
   }
 

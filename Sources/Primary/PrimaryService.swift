@@ -59,7 +59,10 @@ public final class PrimaryService: Service, Sendable {
     writerThread = thread
     self.group = group
     do {
-      let database = try await thread.run { try PrimaryDatabase(path: path) }
+      let limits = CheckpointLimits(framesMin: options.checkpointFrames)
+      let database = try await thread.run {
+        try PrimaryDatabase(path: path, logFileFramesMax: limits.framesMax)
+      }
       let ring = TransactionRing()
       let pages = PageSource(path: path, map: database.map, tracker: database.tracker)
       let reads = try ForwardedReads(
@@ -70,8 +73,8 @@ public final class PrimaryService: Service, Sendable {
           timers: group.next(), logger: logger)
       }
       let checkpoints = CheckpointPolicy(
-        database: database, writerThread: thread, framesMin: options.checkpointFrames,
-        logger: logger)
+        database: database, writerThread: thread, timers: group.next(),
+        record: CheckpointRecord(limits: limits, logger: logger))
       let shipServer = options.ship.map { _ in
         ShipServer(
           source: ShipSource(
@@ -141,7 +144,7 @@ public final class PrimaryService: Service, Sendable {
     await lineServer?.stop()
     await shipServer?.stop()
     watcher.stop()
-    checkpoints.stop()
+    await checkpoints.stop()
     reads.stop()
     pages.stop()
     try? await writerThread.run { [checkpoints, database] in
@@ -169,13 +172,7 @@ public final class PrimaryService: Service, Sendable {
     status.add(shipServer, head: position.txid)
     status.add(ring)
     status.add(database.logWatch, pageSize: database.pageSize.bytes)
-    let statistics = checkpoints.snapshot
-    status.checkpoints.count = UInt64(statistics.count)
-    status.checkpoints.restarts = UInt64(statistics.restarts)
-    status.checkpoints.lastError = statistics.lastError
-    status.checkpoints.lastMillisecondsAgo = statistics.lastNanoseconds.map {
-      (monotonicNanoseconds() - $0) / 1_000_000
-    }
+    status.checkpoints = checkpoints.record.status
     status.connections = lineServer?.connectionCount ?? 0
     return status
   }

@@ -160,7 +160,7 @@ public final class ReplicaService: Service, Sendable {
     let pages = options.ship.map { _ in
       PageSource(path: database.path, map: database.map, tracker: database.tracker)
     }
-    let checkpoints = try ReplicaCheckpoints(
+    let checkpoints = ReplicaCheckpoints(
       database: database, loop: upstream.loop, framesMin: options.checkpointFrames, logger: logger)
     let upstream = upstream
     let shipServer = pages.map { pages in
@@ -207,7 +207,7 @@ public final class ReplicaService: Service, Sendable {
     let serving = serving.withLock { $0 }
     await serving?.lineServer?.stop()
     await serving?.shipServer?.stop()
-    serving?.checkpoints.stop()
+    await serving?.checkpoints.stop()
     serving?.pages?.stop()
     try? await upstream.loop.submit { [upstream] in
       upstream.stop()
@@ -267,13 +267,7 @@ public final class ReplicaService: Service, Sendable {
     status.add(serving.shipServer, head: position.txid)
     status.add(ring)
     status.add(serving.database.logWatch, pageSize: status.pageSize)
-    let statistics = serving.checkpoints.snapshot
-    status.checkpoints.count = UInt64(statistics.count)
-    status.checkpoints.restarts = UInt64(statistics.restarts)
-    status.checkpoints.lastError = statistics.lastError
-    status.checkpoints.lastMillisecondsAgo = statistics.lastNanoseconds.map {
-      (now - min(now, $0)) / 1_000_000
-    }
+    status.checkpoints = serving.checkpoints.record.status
     status.connections = serving.lineServer?.connectionCount ?? 0
     return status
   }

@@ -138,6 +138,7 @@ public final class ReplicaService: Service, Sendable {
           serving.shipServer?.notify()
           serving.checkpoints.consider()
         }
+        upstream.onLineage = { serving.shipServer?.lineageChanged() }
       }.get()
       ready.succeed()
     } catch {
@@ -168,7 +169,9 @@ public final class ReplicaService: Service, Sendable {
         source: ShipSource(
           node: node, tracker: database.tracker, map: database.map, ring: ring, pages: pages,
           primary: upstream, lineage: { upstream.status.lineage },
-          contactMilliseconds: { [weak self] in self?.contactMilliseconds ?? 0 }),
+          contactMilliseconds: { [weak self] in
+            self?.contactMilliseconds ?? ShipHeartbeat.noContactMilliseconds
+          }),
         secret: options.secret, logger: logger)
     }
     let status = StatusSource(role: .replica, tracker: database.tracker)
@@ -213,6 +216,7 @@ public final class ReplicaService: Service, Sendable {
       upstream.stop()
       // These hold the service, and so the write lock of its database, which another run may want.
       upstream.onPublish = {}
+      upstream.onLineage = {}
       upstream.content.onDatabase = { _ in }
       upstream.content.onHealed = { _ in }
     }.get()
@@ -233,7 +237,9 @@ public final class ReplicaService: Service, Sendable {
   /// The age of the last contact with the primary.
   public var contactMilliseconds: UInt64? {
     let status = upstream.status
-    guard let heard = status.heardNanoseconds else { return nil }
+    guard let heard = status.heardNanoseconds,
+      status.contactMilliseconds < ShipHeartbeat.noContactMilliseconds
+    else { return nil }
     let now = monotonicNanoseconds()
     return (now - min(now, heard)) / 1_000_000 + status.contactMilliseconds
   }

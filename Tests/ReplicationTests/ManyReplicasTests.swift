@@ -45,6 +45,39 @@ import Testing
     }
   }
 
+  /// A replica that was stopped has let go of every lock on its file: the next one in this process
+  /// writes it, and begins its WAL anew.
+  @Test func aReplicaStopsAndStartsAgainInOneProcess() async throws {
+    let directory = try TestDirectory()
+    var options = NodeOptions()
+    options.listen = NodeAddress(host: "127.0.0.1", port: 0)
+    options.ship = NodeAddress(host: "127.0.0.1", port: 0)
+    let primary = try await PrimaryService(
+      configuration: PrimaryConfiguration(
+        databasePath: directory.file("primary.db"), options: options))
+    let client = try LineConnection(port: try #require(primary.listenAddress?.port))
+    try client.run("CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)")
+    let upstream = NodeAddress(host: "127.0.0.1", port: try #require(primary.shipAddress?.port))
+    var own = NodeOptions()
+    own.checkpointFrames = 20
+    let path = directory.file("replica.db")
+    let configuration = ReplicaConfiguration(
+      databasePath: path, upstreams: [upstream], options: own)
+    for _ in 0..<5 {
+      let replica = try await ReplicaService(configuration: configuration)
+      try await replica.waitUntilReady()
+      try eventually("a WAL that begins anew, twice", deadline: .seconds(30)) {
+        try client.run("INSERT INTO t(v) VALUES (randomblob(9000))")
+        return replica.status.checkpoints.restarts >= 2
+      }
+      let head = primary.tracker.position
+      try eventually("the replica at \(head)") { replica.position == head }
+      await replica.stop()
+    }
+    await primary.stop()
+    try samePages(directory.file("primary.db"), path)
+  }
+
   /// Threads of this process.
   private static var threadCount: Int {
     for line in Files.text("/proc/self/status").split(separator: "\n")

@@ -34,6 +34,7 @@ test: ## build and run every test that CI runs (FILTER=regex for some of them)
 	@Scripts/test.sh $(if $(FILTER),--filter '$(FILTER)')
 
 big-test: export EDGE_SQL_BIG = 1
+big-test: export EDGE_SQL_FAULTS = 1
 big-test: ## the same and the large ones: gigabytes of disk, and time
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/test.sh $(if $(FILTER),--filter '$(FILTER)')

@@ -25,6 +25,7 @@ public final class FaultProxy: Sendable {
     /// A bit of this byte, counted over all connections, is inverted.
     var flipsAt: [Int?] = [nil, nil]
     var wantsCut = false
+    var wantsSwallow = false
     var isStopped = false
   }
 
@@ -90,6 +91,9 @@ public final class FaultProxy: Sendable {
   public func pause() { change { $0.isPaused = [true, true] } }
   public func pause(_ direction: Direction) { change { $0.isPaused[direction.rawValue] = true } }
   public func resume() { change { $0.isPaused = [false, false] } }
+
+  /// The present connections stay open, and whatever is sent on them is lost; new ones work.
+  public func swallow() { change { $0.wantsSwallow = true } }
 
   /// Closes all connections and takes no new ones, until `heal`.
   public func partition() {

@@ -50,6 +50,13 @@ public final class NodeProcess {
 
   public func start(waits: Bool = true) throws {
     precondition(process == nil, "the node runs already")
+    try launch()
+    if waits { try waitUntilReady() }
+  }
+
+  /// Once this returns, only the node has the writing end of the pipe: it closes when the node
+  /// ends.
+  private func launch() throws {
     let all =
       [
         role.rawValue, "--db", database, "--listen", "127.0.0.1:\(listenPort)",
@@ -67,7 +74,6 @@ public final class NodeProcess {
       try Program.edgeSQL().path, all, directory: directory.path, input: nothing,
       output: ends.write,
       error: errors)
-    if waits { try waitUntilReady() }
   }
 
   public func waitUntilReady(_ deadline: Deadline = .seconds(60)) throws {

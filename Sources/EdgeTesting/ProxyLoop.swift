@@ -14,6 +14,7 @@ final class ProxyLoop {
     var queuedBytes = 0
     var isAtEnd = false
     var isShut = false
+    var swallows = false
   }
 
   private let listener: Int32
@@ -42,6 +43,10 @@ final class ProxyLoop {
       if now.wantsCut {
         closeAll()
         state.lock.withLock { $0.wantsCut = false }
+      }
+      if now.wantsSwallow {
+        for index in lanes.indices { lanes[index].swallows = true }
+        state.lock.withLock { $0.wantsSwallow = false }
       }
       step(now)
     }
@@ -94,9 +99,11 @@ final class ProxyLoop {
     if count < 0 { return errno == EAGAIN || errno == EINTR }
     guard count > 0 else {
       lanes[index].isAtEnd = true
+      if lanes[index].swallows { return !lanes[index ^ 1].isAtEnd }
       if lanes[index].queue.isEmpty { shut(index) }
       return !(lanes[index].isShut && lanes[index ^ 1].isShut)
     }
+    if lanes[index].swallows { return true }
     var bytes = chunk[..<count]
     let direction = lanes[index].direction.rawValue
     let cuts = state.lock.withLock { state in

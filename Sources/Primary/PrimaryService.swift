@@ -61,7 +61,10 @@ public final class PrimaryService: Service, Sendable {
     writerThread = thread
     self.group = group
     do {
-      let database = try await thread.run { try PrimaryDatabase(path: path) }
+      let limits = CheckpointLimits(framesMin: options.checkpointFrames)
+      let database = try await thread.run {
+        try PrimaryDatabase(path: path, logFileFramesMax: limits.framesMax)
+      }
       let ring = TransactionRing()
       let pages = PageSource(path: path, map: database.map, tracker: database.tracker)
       let reads = try ForwardedReads(
@@ -72,8 +75,8 @@ public final class PrimaryService: Service, Sendable {
           timers: group.next(), logger: logger)
       }
       let checkpoints = CheckpointPolicy(
-        database: database, writerThread: thread, framesMin: options.checkpointFrames,
-        logger: logger)
+        database: database, writerThread: thread, timers: group.next(),
+        record: CheckpointRecord(limits: limits, logger: logger))
       let health = NodeHealth()
       let halt = PrimaryHalt(database: database, health: health, writer: writer, logger: logger)
       let scrubber = Scrubber(
@@ -155,7 +158,7 @@ public final class PrimaryService: Service, Sendable {
     await shipServer?.stop()
     watcher.stop()
     scrubber.stop()
-    checkpoints.stop()
+    await checkpoints.stop()
     reads.stop()
     pages.stop()
     try? await writerThread.run { [checkpoints, database] in
@@ -183,13 +186,7 @@ public final class PrimaryService: Service, Sendable {
     status.add(shipServer, head: position.txid)
     status.add(ring)
     status.add(database.logWatch, pageSize: database.pageSize.bytes)
-    let statistics = checkpoints.snapshot
-    status.checkpoints.count = UInt64(statistics.count)
-    status.checkpoints.restarts = UInt64(statistics.restarts)
-    status.checkpoints.lastError = statistics.lastError
-    status.checkpoints.lastMillisecondsAgo = statistics.lastNanoseconds.map {
-      (monotonicNanoseconds() - $0) / 1_000_000
-    }
+    status.checkpoints = checkpoints.record.status
     status.scrub = scrubber.status
     status.diverged = DivergedCopies.names(of: database.path)
     status.damage = health.damage

@@ -4,57 +4,41 @@
 
 import Logging
 import NIOCore
+import Serving
 import Store
 import Synchronization
-import WALShip
 
 /// Runs a replica's checkpoints.
 final class ReplicaCheckpoints: Sendable {
-  struct Statistics: Equatable, Sendable {
-    var count = 0
-    var restarts = 0
-    var lastNanoseconds: UInt64?
-    var lastError: String?
-  }
-
+  let record: CheckpointRecord
   private let database: ReplicaDatabase
   private let loop: any EventLoop
-  private let checkpointer: ReplicaCheckpointer
   private let thread = DatabaseThread()
-  private let logger: Logger
-  private let framesMin: UInt32
+  /// From the start of a copy to the end of the restart that follows it on the loop.
   private let isRunning = Atomic<Bool>(false)
-  private let statistics = Mutex(Statistics())
+  /// A reader was in the way the last time.
+  private let isBlocked = Atomic<Bool>(false)
+  private let isRetryPlanned = Atomic<Bool>(false)
 
-  /// A -wal file that grew beyond this is cut when it begins anew.
-  private static let fileBytesMax = 64 << 20
-
-  init(
-    database: ReplicaDatabase, loop: any EventLoop, framesMin: UInt32, logger: Logger
-  ) throws {
+  init(database: ReplicaDatabase, loop: any EventLoop, framesMin: UInt32, logger: Logger) {
     self.database = database
     self.loop = loop
-    self.framesMin = framesMin
-    self.logger = logger
-    checkpointer = try ReplicaCheckpointer(path: database.path)
+    record = CheckpointRecord(limits: CheckpointLimits(framesMin: framesMin), logger: logger)
   }
 
-  var snapshot: Statistics { statistics.withLock { $0 } }
+  private var limits: CheckpointLimits { record.limits }
 
   /// Looks whether a checkpoint is due. Called after a publish, on the applier's loop.
   func consider() {
-    guard database.injector.frameCount >= framesMin,
+    guard database.injector.frameCount >= limits.framesMin,
+      !isBlocked.load(ordering: .relaxed) || record.mayRetry,
       !isRunning.exchange(true, ordering: .acquiringAndReleasing)
     else { return }
     let accepted = thread.submit { [self] in
       do {
-        _ = try checkpointer.run()
-        statistics.withLock { statistics in
-          statistics.count += 1
-          statistics.lastNanoseconds = monotonicNanoseconds()
-          statistics.lastError = nil
-        }
-      } catch { note(error) }
+        // Nothing is copied while a checkpoint of another program runs: it comes to the same.
+        if try database.copyLog() != nil { record.noteRun() }
+      } catch { record.noteFailure(error) }
       loop.execute { [self] in restart() }
     }
     if !accepted { isRunning.store(false, ordering: .releasing) }
@@ -63,22 +47,37 @@ final class ReplicaCheckpoints: Sendable {
   /// On the applier's loop: copies the rest and begins the WAL anew, unless a reader is in the way.
   private func restart() {
     defer { isRunning.store(false, ordering: .releasing) }
+    let isLong = database.injector.frameCount >= limits.framesMax
     do {
-      let bytes =
-        Int(database.injector.frameCount) * (database.pageSize.bytes + FrameHeader.byteCount)
-      if try database.restartLog(truncate: bytes > Self.fileBytesMax) {
-        statistics.withLock { $0.restarts += 1 }
-      }
-    } catch { note(error) }
+      let restarted = try database.restartLog(
+        fileFramesMax: limits.framesMax, waitingMilliseconds: isLong ? record.takeWait() : 0)
+      isBlocked.store(!restarted, ordering: .relaxed)
+      if restarted { return record.noteRestart() }
+    } catch {
+      isBlocked.store(true, ordering: .relaxed)
+      record.noteFailure(error)
+    }
+    guard isLong else { return }
+    // In the middle of a catch-up it is not a reader that is in the way.
+    if !database.injector.isBatchOpen { record.notePin(true) }
+    retryLater()
   }
 
-  private func note(_ error: any Error) {
-    if let error = error as? SQLiteError, error.primaryCode == SQLiteError.busy { return }
-    statistics.withLock { $0.lastError = "\(error)" }
-    logger.error("a checkpoint failed", metadata: ["error": "\(error)"])
+  /// When nothing more is applied, nobody else looks whether the reader has left.
+  private func retryLater() {
+    guard !isRetryPlanned.exchange(true, ordering: .relaxed) else { return }
+    loop.scheduleTask(in: .seconds(1)) { [weak self] in
+      self?.isRetryPlanned.store(false, ordering: .relaxed)
+      self?.consider()
+    }
   }
 
-  func stop() { thread.stop() }
+  /// Waits for the checkpoint that runs; what it leaves on the loop is done before anything that is
+  /// submitted there later.
+  func stop() async {
+    try? await thread.run {}
+    thread.stop()
+  }
 }
 
 /// The files of a replica, while none of them is open.

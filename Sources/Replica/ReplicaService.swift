@@ -39,7 +39,7 @@ public final class ReplicaService: Service, Sendable {
     var shipServer: ShipServer?
     var lineServer: LineServer?
     var checkpoints: ReplicaCheckpoints
-    var pages: PageSource
+    var pages: PageSource?
     var scrubber: Scrubber
     var listenAddress: SocketAddress?
     var shipAddress: SocketAddress?
@@ -47,7 +47,8 @@ public final class ReplicaService: Service, Sendable {
 
   private let configuration: ReplicaConfiguration
   private let applierGroup: MultiThreadedEventLoopGroup
-  private let clientGroup: MultiThreadedEventLoopGroup
+  /// Nil without a listener: a replica inside of another program then has no threads for clients.
+  private let clientGroup: MultiThreadedEventLoopGroup?
   private let upstream: Upstream
   private let ring: TransactionRing
   private let node: NodeIdentity
@@ -75,10 +76,12 @@ public final class ReplicaService: Service, Sendable {
     try ReplicaFiles.completeRename(path)
 
     applierGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    clientGroup = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+    clientGroup = options.listen.map { _ in
+      MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+    }
     let loop = applierGroup.next()
     ready = loop.makePromise(of: Void.self)
-    ring = TransactionRing()
+    ring = options.ship == nil ? TransactionRing(bytesMax: 0) : TransactionRing()
     node = NodeIdentity.starting(name: options.name)
     let (ring, node) = (ring, node)
     do {
@@ -94,7 +97,7 @@ public final class ReplicaService: Service, Sendable {
     } catch {
       ready.succeed()
       try? await applierGroup.shutdownGracefully()
-      try? await clientGroup.shutdownGracefully()
+      try? await clientGroup?.shutdownGracefully()
       throw error
     }
     try await begin(loop)
@@ -141,6 +144,7 @@ public final class ReplicaService: Service, Sendable {
           serving.shipServer?.notify()
           serving.checkpoints.consider()
         }
+        upstream.onLineage = { serving.shipServer?.lineageChanged() }
       }.get()
       ready.succeed()
     } catch {
@@ -160,18 +164,21 @@ public final class ReplicaService: Service, Sendable {
 
   private func makeServing(_ database: ReplicaDatabase) async throws -> Serving {
     let options = configuration.options
-    let pages = PageSource(path: database.path, map: database.map, tracker: database.tracker)
-    let checkpoints = try ReplicaCheckpoints(
+    let pages = (options.listen ?? options.ship).map { _ in
+      PageSource(path: database.path, map: database.map, tracker: database.tracker)
+    }
+    let checkpoints = ReplicaCheckpoints(
       database: database, loop: upstream.loop, framesMin: options.checkpointFrames, logger: logger)
     let upstream = upstream
     let scrubber = makeScrubber(database)
-    let shipServer = options.ship.map { _ in
+    let shipServer = options.ship.flatMap { _ in pages }.map { pages in
       ShipServer(
         source: ShipSource(
           node: node, tracker: database.tracker, map: database.map, ring: ring, pages: pages,
           primary: upstream, lineage: { upstream.status.lineage },
-          contactMilliseconds: { [weak self] in self?.contactMilliseconds ?? 0 },
-          doubt: { scrubber.request() }),
+          contactMilliseconds: { [weak self] in
+            self?.contactMilliseconds ?? ShipHeartbeat.noContactMilliseconds
+          }, doubt: { scrubber.request() }),
         secret: options.secret, logger: logger)
     }
     let status = StatusSource(role: .replica, tracker: database.tracker)
@@ -185,7 +192,7 @@ public final class ReplicaService: Service, Sendable {
       scrubber: scrubber, status: { status.make() },
       pages: { [weak self] in self?.serving.withLock { $0?.pages } },
       contactMilliseconds: { [weak self] in self?.contactMilliseconds }, logger: logger)
-    let lineServer = options.listen.map { _ in LineServer(node: context, group: clientGroup) }
+    let lineServer = clientGroup.map { LineServer(node: context, group: $0) }
     let listenAddress =
       try await options.listen.asyncMap {
         try await lineServer?.start(host: $0.host, port: $0.port)
@@ -231,19 +238,20 @@ public final class ReplicaService: Service, Sendable {
     await serving?.lineServer?.stop()
     await serving?.shipServer?.stop()
     serving?.scrubber.stop()
-    serving?.checkpoints.stop()
-    serving?.pages.stop()
+    await serving?.checkpoints.stop()
+    serving?.pages?.stop()
     try? await upstream.loop.submit { [upstream] in
       upstream.stop()
       // These hold the service, and so the write lock of its database, which another run may want.
       upstream.onPublish = {}
+      upstream.onLineage = {}
       upstream.content.onDatabase = { _ in }
       upstream.content.onCaughtUp = { _ in }
       upstream.content.close()
     }.get()
     self.serving.withLock { $0 = nil }
     ready.fail(ThreadStopped())
-    try? await clientGroup.shutdownGracefully()
+    try? await clientGroup?.shutdownGracefully()
     try? await applierGroup.shutdownGracefully()
   }
 
@@ -271,7 +279,9 @@ public final class ReplicaService: Service, Sendable {
   /// The age of the last contact with the primary.
   public var contactMilliseconds: UInt64? {
     let status = upstream.status
-    guard let heard = status.heardNanoseconds else { return nil }
+    guard let heard = status.heardNanoseconds,
+      status.contactMilliseconds < ShipHeartbeat.noContactMilliseconds
+    else { return nil }
     let now = monotonicNanoseconds()
     return (now - min(now, heard)) / 1_000_000 + status.contactMilliseconds
   }
@@ -305,13 +315,7 @@ public final class ReplicaService: Service, Sendable {
     status.add(serving.shipServer, head: position.txid)
     status.add(ring)
     status.add(serving.database.logWatch, pageSize: status.pageSize)
-    let statistics = serving.checkpoints.snapshot
-    status.checkpoints.count = UInt64(statistics.count)
-    status.checkpoints.restarts = UInt64(statistics.restarts)
-    status.checkpoints.lastError = statistics.lastError
-    status.checkpoints.lastMillisecondsAgo = statistics.lastNanoseconds.map {
-      (now - min(now, $0)) / 1_000_000
-    }
+    status.checkpoints = serving.checkpoints.record.status
     status.scrub = serving.scrubber.status
     status.diverged = DivergedCopies.names(of: serving.database.path)
     status.damage = health.damage

@@ -48,6 +48,8 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
   var wantsComparison = false
   /// Called after something was published.
   var onPublish: () -> Void = {}
+  /// Called when the nodes above are others than before.
+  var onLineage: () -> Void = {}
 
   private static let pauseMillisecondsMax: Int64 = 2000
 
@@ -157,10 +159,14 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
   func joined(_ welcome: ShipWelcome) {
     failures = 0
     wantsComparison = false
+    let hasMoved = status.lineage != welcome.lineage
     update { status in
       status.lastError = nil
       status.lineage = welcome.lineage
+      // The first heartbeat says when the node above heard from the primary.
+      status.contactMilliseconds = ShipHeartbeat.noContactMilliseconds
     }
+    if hasMoved { onLineage() }
     logger.info(
       "following upstream",
       metadata: [

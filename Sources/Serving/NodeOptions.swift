@@ -80,5 +80,6 @@ extension NodeStatus {
     log.frames = UInt64(watch.frames)
     log.backfilled = UInt64(min(watch.copiedFrames, watch.frames))
     log.bytes = log.frames == 0 ? 0 : 32 + log.frames * UInt64(pageSize + FrameHeader.byteCount)
+    log.fileBytes = UInt64(watch.fileBytes)
   }
 }

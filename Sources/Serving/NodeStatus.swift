@@ -65,6 +65,8 @@ public struct NodeStatus: Sendable {
   public struct Log: Sendable {
     public var frames: UInt64 = 0
     public var bytes: UInt64 = 0
+    /// The -wal file on the disk, which keeps its length when the WAL begins anew.
+    public var fileBytes: UInt64 = 0
     /// Frames that are in the database file already.
     public var backfilled: UInt64 = 0
     public init() {}
@@ -74,6 +76,10 @@ public struct NodeStatus: Sendable {
     public var count: UInt64 = 0
     public var lastMillisecondsAgo: UInt64?
     public var restarts: UInt64 = 0
+    /// Frames above which commits wait a little for readers.
+    public var limitFrames: UInt64 = 0
+    /// For how long readers have kept a WAL above the limit from beginning anew; nil when none do.
+    public var pinnedMilliseconds: UInt64?
     public var lastError: String?
     public init() {}
   }
@@ -188,12 +194,15 @@ extension NodeStatus {
     writer.beginObject("wal")
     writer.count("frames", log.frames)
     writer.count("bytes", log.bytes)
+    writer.count("file_bytes", log.fileBytes)
     writer.count("backfilled", log.backfilled)
     writer.endObject()
     writer.beginObject("checkpoints")
     writer.count("count", checkpoints.count)
     writer.count("last_ms_ago", checkpoints.lastMillisecondsAgo)
     writer.count("restarts", checkpoints.restarts)
+    writer.count("limit_frames", checkpoints.limitFrames)
+    writer.count("pinned_ms", checkpoints.pinnedMilliseconds)
     writer.optional("last_error", checkpoints.lastError)
     writer.endObject()
     writer.beginObject("shipped")

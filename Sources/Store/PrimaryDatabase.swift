@@ -1,7 +1,6 @@
 // A primary's database: the one writing connection, the capture of everybody's commits, the page
 // map and the checkpointer, opened in an order that loses nothing.
 
-import Glibc
 import WALShip
 
 /// An open primary database. It belongs to the writer's thread, apart from what is marked
@@ -59,15 +58,25 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
   public static func pageMapPath(of database: String) -> String { database + "-pagemap" }
 
   /// Opens the database at `path`, or makes one.
-  public convenience init(path: String, newPageSize: PageSize? = nil) throws {
-    try self.init(path: path, newPageSize: newPageSize, acceptsSuperseded: false)
+  ///
+  /// - Parameter logFileFramesMax: a -wal file that grew beyond so many frames is cut when a commit
+  ///   of this node begins it anew.
+  public convenience init(
+    path: String, newPageSize: PageSize? = nil, logFileFramesMax: UInt32 = 4000
+  ) throws {
+    try self.init(
+      path: path, newPageSize: newPageSize, logFileFramesMax: logFileFramesMax,
+      acceptsSuperseded: false)
   }
 
   convenience init(path: String, acceptsSuperseded: Bool) throws {
-    try self.init(path: path, newPageSize: nil, acceptsSuperseded: acceptsSuperseded)
+    try self.init(
+      path: path, newPageSize: nil, logFileFramesMax: 4000, acceptsSuperseded: acceptsSuperseded)
   }
 
-  private init(path: String, newPageSize: PageSize?, acceptsSuperseded: Bool) throws {
+  private init(
+    path: String, newPageSize: PageSize?, logFileFramesMax: UInt32, acceptsSuperseded: Bool
+  ) throws {
     self.path = path
     try Self.inspect(path)
     let isEmpty = try !Self.hasPages(path)
@@ -88,12 +97,15 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     connection.keepLog()
     connection.countFrames()
     try connection.execute(
-      "PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST; PRAGMA foreign_keys=ON; PRAGMA journal_size_limit=33554432"
+      "PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST; PRAGMA foreign_keys=ON"
     )
     guard let bytes = try connection.queryInteger("PRAGMA page_size"),
       let pageSize = PageSize(Int(bytes))
     else { throw Failure.notADatabase(path) }
     self.pageSize = pageSize
+    let frameBytes = pageSize.bytes + FrameHeader.byteCount
+    try connection.execute(
+      "PRAGMA journal_size_limit=\(WALHeader.byteCount + Int(logFileFramesMax) * frameBytes)")
     _ = try connection.query("SELECT rootpage FROM sqlite_schema LIMIT 1")
     index = try WALIndex(connection: connection)
     log = try LogFile(databasePath: path, pageSize: pageSize, writable: true)
@@ -102,12 +114,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     map = opened.map
     notes += opened.notes
     checkpointer = try Checkpointer(path: path, map: map)
-    var isLocked = checkpointer.takeLock()
-    for _ in 0..<300 where !isLocked {
-      usleep(10_000)
-      isLocked = checkpointer.takeLock()
-    }
-    guard isLocked else { throw Failure.locked(path) }
+    guard checkpointer.takeLock(milliseconds: 3000) else { throw Failure.locked(path) }
 
     let recovered = try PrimaryRecovery(
       pages: PageMapRecovery(map: map, index: index, log: log), connection: connection,
@@ -125,7 +132,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
         database: map.identity.database, epoch: history.current, txid: live.txid,
         checksum: live.checksum),
       place: capture.place, history: history)
-    logWatch = LogWatch(index: index)
+    logWatch = LogWatch(index: index, log: log.file)
   }
 
   /// The file is looked at before SQLite opens it: what is not ours stays untouched.
@@ -231,7 +238,10 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
 /// Sees whether the WAL has moved, by looking at shared memory. Safe to use from any thread.
 public struct LogWatch: Sendable {
   let index: WALIndex
+  let log: DiskFile
   public var place: LogPlace? { index.header()?.place }
   public var frames: UInt32 { index.header()?.frameCount ?? 0 }
   public var copiedFrames: UInt32 { index.backfilled }
+  /// The size of the -wal file, which keeps its length when the WAL begins anew.
+  public var fileBytes: Int { log.size }
 }

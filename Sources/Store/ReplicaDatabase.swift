@@ -15,6 +15,7 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
   /// May be used from any thread.
   public let logWatch: LogWatch
   public let injector: WALInjector
+  private let copier: LogCopier
   /// True when the pages are not what the stamp says: somebody else wrote to the file.
   public private(set) var isForeign = false
   /// What is here may be less than what was served before: reads must wait for the upstream.
@@ -70,7 +71,10 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
         database: identity, epoch: told.epoch, txid: told.txid, checksum: .empty),
       place: nowhere, history: history)
     injector = try WALInjector(path: path, pageSize: pageSize, tracker: tracker)
-    logWatch = LogWatch(index: injector.index)
+    copier = try LogCopier(path: path, pageSize: pageSize)
+    // Where the checkpoint of another program runs just now, `copyLog` takes it later.
+    _ = copier.takeLock(milliseconds: 0)
+    logWatch = LogWatch(index: injector.index, log: injector.log.file)
     var stamp = told
     do {
       stamp = try injector.stamp()
@@ -232,31 +236,32 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     try map.saveBase(presentBase(isClean: true))
   }
 
-  /// Copies the rest of the WAL into the file and starts it anew. Call it where a few milliseconds
-  /// do no harm, after `ReplicaCheckpointer` did most of the work.
+  /// Copies what is in the WAL into the file, beside the applier; on one thread, and never while
+  /// `restartLog` runs.
   ///
+  /// - Returns: nil while the checkpoint of another program runs.
+  public func copyLog() throws -> CheckpointOutcome? {
+    guard copier.takeLock(milliseconds: Self.lockMilliseconds) else { return nil }
+    return try copier.copy { _, _ in }
+  }
+  private static let lockMilliseconds = 1000
+
+  /// Copies the rest of the WAL into the file and starts it anew, waiting up to
+  /// `waitingMilliseconds` for those who read from it. Nothing is applied meanwhile, so new readers
+  /// take the file alone, and short ones never outlast the wait. Call it after `copyLog` did most
+  /// of the work.
+  ///
+  /// - Parameter fileFramesMax: a -wal file longer than this is cut.
   /// - Returns: false when a reader is in the way; try again later.
-  public func restartLog(truncate: Bool) throws -> Bool {
-    guard injector.frameCount > 0, !injector.isBatchOpen, try injector.checkpoint() else {
+  public func restartLog(fileFramesMax: UInt32, waitingMilliseconds: Int = 0) throws -> Bool {
+    guard injector.frameCount > 0, !injector.isBatchOpen, copier.takeLock(milliseconds: 0) else {
       return false
     }
-    try map.saveBase(presentBase())
-    return try injector.restartLog(position: tracker.position, truncate: truncate)
+    let isFree = try copier.poll(milliseconds: waitingMilliseconds) {
+      try copier.copy { _, _ in }.isComplete && copier.isUnread
+    }
+    guard isFree else { return false }
+    if map.base.place != injector.place { try map.saveBase(presentBase()) }
+    return try injector.restartLog(position: tracker.position, fileFramesMax: fileFramesMax)
   }
-}
-
-/// Copies a replica's WAL into its file, on a thread of its own, beside the applier.
-public final class ReplicaCheckpointer: @unchecked Sendable {  // confined to its thread
-  private let connection: Connection
-
-  public init(path: String) throws {
-    connection = try Connection(path: path, mode: .readWrite)
-    connection.setBusyTimeout(milliseconds: 0)
-    connection.keepLog()
-    try connection.execute("PRAGMA synchronous=NORMAL")
-    _ = try connection.query("SELECT rootpage FROM sqlite_schema LIMIT 1")
-  }
-
-  /// - Returns: frames in the WAL and frames copied.
-  public func run() throws -> (frames: Int, copied: Int) { try connection.checkpointPassive() }
 }

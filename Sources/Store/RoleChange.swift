@@ -78,7 +78,8 @@ public enum RoleChange {
       }
     }
     try requireSound(path)
-    guard try database.injector.checkpoint(), try database.restartLog(truncate: true) else {
+    _ = try database.copyLog()
+    guard try database.restartLog(fileFramesMax: 0, waitingMilliseconds: readersMilliseconds) else {
       throw Failure.inUse(path)
     }
     let position = database.tracker.position
@@ -88,6 +89,9 @@ public enum RoleChange {
     history.forks[history.forks.count - 1].epoch = position.epoch
     return DatabaseIdentity(identity: map.identity, history: history)
   }
+
+  /// How long a change of role waits for others who read.
+  private static let readersMilliseconds = 1000
 
   private static func requireSound(_ path: String) throws {
     let connection = try Connection(path: path, mode: .readOnly)

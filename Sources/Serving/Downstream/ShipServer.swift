@@ -143,6 +143,12 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
     }
   }
 
+  /// Lets the followers join again, to learn which nodes are above them now: what they were told
+  /// when they joined is how loops are found. May be called from any thread.
+  public func lineageChanged() {
+    loop.execute { [self] in for session in sessions.values { session.close() } }
+  }
+
   public var followers: [FollowerStatus] {
     statuses.withLock { $0.values.sorted { ($0.name, $0.address) < ($1.name, $1.address) } }
   }

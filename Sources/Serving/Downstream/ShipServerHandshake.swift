@@ -73,6 +73,7 @@ extension ShipServerSession {
     let proven = ShipProof.wrap(
       welcome.encode(), secret: server.secret, role: .welcome, nonces: nonces)
     send(ShipMessage(.welcome, body: proven))
+    sendHeartbeat()
     phase = .serving
     sender = ShipSender(
       plan: plan, followerAt: join.position.txid,

@@ -104,17 +104,21 @@ final class ShipServerSession: ChannelInboundHandler {
     guard case .serving = phase else { return }
     ticks += 1
     if ticks % ShipTiming.heartbeatSecondsDown == 0 {
-      let position = source.tracker.position
-      let beat = ShipHeartbeat(
-        epoch: position.epoch, txid: position.txid,
-        contactMilliseconds: source.contactMilliseconds())
-      send(ShipMessage(.heartbeat, body: beat.encode()))
+      sendHeartbeat()
       context.flush()
     }
     report()
     pump()
   }
   var ticks = 0
+
+  func sendHeartbeat() {
+    let position = source.tracker.position
+    let beat = ShipHeartbeat(
+      epoch: position.epoch, txid: position.txid,
+      contactMilliseconds: source.contactMilliseconds())
+    send(ShipMessage(.heartbeat, body: beat.encode()))
+  }
 
   // MARK: Messages
 

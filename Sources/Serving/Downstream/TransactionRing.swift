@@ -26,10 +26,12 @@ public final class TransactionRing: @unchecked Sendable {  // all state is used 
     public var encodedBytes = 0
   }
 
+  /// - Parameter bytesMax: 0 for a node that has no followers: then nothing is encoded, or counted.
   public init(bytesMax: Int = 16 << 20) { self.bytesMax = bytesMax }
 
   /// Adds a transaction. One without a body empties the ring: it is too large to be sent live.
   public func append(_ txid: TXID, body: ByteBuffer?, pages: Int, rawBytes: Int) {
+    guard bytesMax > 0 else { return }
     var message = ByteBuffer()
     if let body { message.writeShipMessage(ShipMessage(.transaction, body: body)) }
     lock.withLock { _ in

@@ -154,18 +154,6 @@ public final class Connection {
 
   // MARK: Write-ahead log
 
-  /// Copies as much of the WAL into the file as can be done without waiting for anybody.
-  ///
-  /// - Returns: frames in the WAL and frames copied; -1 for both when there is no WAL.
-  public func checkpointPassive() throws(SQLiteError) -> (frames: Int, copied: Int) {
-    var frames: Int32 = 0
-    var copied: Int32 = 0
-    let code = sqlite3_wal_checkpoint_v2(
-      handle, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied)
-    guard code == SQLITE_OK else { throw SQLiteError(handle, code: code) }
-    return (Int(frames), Int(copied))
-  }
-
   /// The connection leaves checkpoints, and the removal of the WAL, to the engine.
   public func keepLog() {
     sqlite3_wal_autocheckpoint(handle, 0)

@@ -166,27 +166,16 @@ public final class WALInjector {
 
   // MARK: Checkpoints
 
-  /// Copies the WAL into the file as far as readers allow.
-  public func checkpoint() throws -> Bool {
-    _ = try connection.checkpointPassive()
-    return isFullyCopied
-  }
-
-  public var isFullyCopied: Bool {
-    header.frameCount > 0 && index.backfilled == header.frameCount
-  }
-
   /// Starts the WAL again from its first frame, if all of it was copied and nobody reads from it.
   ///
-  /// Never SQLite's own RESTART or TRUNCATE: they wait for readers while they hold the locks. What
-  /// is durable in the page map must cover the present place.
+  /// Never SQLite's own RESTART or TRUNCATE: they wait for readers while they hold the locks. The
+  /// checkpoint lock must be held, and what is durable in the page map cover the present place.
+  ///
+  /// - Parameter fileFramesMax: a -wal file longer than this is cut.
   /// - Returns: false when a reader is in the way; try again later.
-  public func restartLog(position: Position, truncate: Bool) throws -> Bool {
-    guard batch == nil, isFullyCopied else { return false }
-    let checkpointLock = WALIndex.Lock.checkpoint.rawValue
+  func restartLog(position: Position, fileFramesMax: UInt32) throws -> Bool {
+    guard batch == nil, index.backfilled == header.frameCount else { return false }
     let readers = WALIndex.Lock.reader1.rawValue
-    guard index.tryLockExclusive(checkpointLock) else { return false }
-    defer { index.unlockExclusive(checkpointLock) }
     guard index.tryLockExclusive(readers, count: 4) else { return false }
     defer { index.unlockExclusive(readers, count: 4) }
     header.salts = Salts(first: header.salts.first &+ 1, second: .random(in: 0 ... .max))
@@ -198,7 +187,9 @@ public final class WALInjector {
     index.backfillAttempted = 0
     index.setReadMark(1, 0)
     for slot in 2...4 { index.setReadMark(slot, WALIndex.readMarkUnused) }
-    if truncate { try log.file.truncate(to: 0, .truncateLog) }
+    if log.file.size > log.offset(of: fileFramesMax) + log.frameBytes {
+      try log.file.truncate(to: 0, .truncateLog)
+    }
     return true
   }
 }

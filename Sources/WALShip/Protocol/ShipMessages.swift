@@ -72,6 +72,8 @@ public struct ShipHeartbeat: Equatable, Sendable {
   public var txid: TXID
   /// Milliseconds since the node that sends had contact with the primary; 0 on the primary itself.
   public var contactMilliseconds: UInt64
+  /// What a node says that never had contact.
+  public static let noContactMilliseconds: UInt64 = 1 << 48
   public init(epoch: Epoch, txid: TXID, contactMilliseconds: UInt64) {
     self.epoch = epoch
     self.txid = txid

@@ -69,7 +69,8 @@ struct StatusReport {
     if let frames = wal.member("frames").asInt {
       let bytes = wal.member("bytes").asInt.map { ", \(SizeText.text($0))" } ?? ""
       let done = wal.member("backfilled").asInt.map { ", \(grouped($0)) in the database" } ?? ""
-      columns.add("WAL", "\(grouped(frames)) frames\(bytes)\(done)")
+      let file = wal.member("file_bytes").asInt.map { ", a file of \(SizeText.text($0))" } ?? ""
+      columns.add("WAL", "\(grouped(frames)) frames\(bytes)\(done)\(file)")
     }
     let checkpoints = status.member("checkpoints")
     if let count = checkpoints.member("count").asInt {
@@ -78,6 +79,15 @@ struct StatusReport {
       let restarts = checkpoints.member("restarts").asInt.map { ", \(grouped($0)) WAL restarts" }
       let error = checkpoints.member("last_error").asString.map { ", last error: \($0)" }
       columns.add("checkpoints", grouped(count) + age + (restarts ?? "") + (error ?? ""))
+    }
+    if let pinned = checkpoints.member("pinned_ms").asInt {
+      let limit = checkpoints.member("limit_frames").asInt.map {
+        ", beyond its limit of \(grouped($0)) frames"
+      }
+      columns.add(
+        "pinned",
+        "a reader keeps the WAL\(limit ?? "") for "
+          + DurationText.text(milliseconds: pinned))
     }
     let shipped = status.member("shipped")
     if let transactions = shipped.member("transactions").asInt {

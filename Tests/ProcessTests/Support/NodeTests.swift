@@ -10,6 +10,8 @@ import Testing
 @Suite(.serialized) enum NodeTests {
   /// The large tests run too: gigabytes of disk, and minutes.
   static let isBig = getenv("EDGE_SQL_BIG") != nil
+  /// The tests that wait for time limits run too, and those that stop nodes for long.
+  static let runsFaults = getenv("EDGE_SQL_FAULTS") != nil
 }
 
 /// Prints a figure that a test measured.

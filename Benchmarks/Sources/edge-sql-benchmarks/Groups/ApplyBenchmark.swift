@@ -93,7 +93,7 @@ private final class InjectedReplica {
 
   private func checkpoint() throws {
     guard database.injector.frameCount > Self.logFramesMax else { return }
-    guard try database.restartLog(truncate: false) else {
+    guard try database.copyLog() != nil, try database.restartLog(fileFramesMax: .max) else {
       throw Failure("the replica's WAL could not be started anew")
     }
   }

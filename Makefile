@@ -9,9 +9,10 @@ SHELL := bash
 export DB ONCE
 
 LIBRARIES := libsqlite3-dev liblz4-dev pkg-config
+FAULT_SUITES := Backup|Chain|Checkpoint|DamagedFile|DiskFault|Divergence|ForeignFile|FullDisk|Kill|ManyReplicas|Outage|Repair|Sidecar|SlowReplica
 SWIFT_SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
 
-.PHONY: help setup build run test big-test check fmt bench clean
+.PHONY: help setup build run test big-test faults check fmt bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -38,6 +39,11 @@ big-test: export EDGE_SQL_FAULTS = 1
 big-test: ## the same and the large ones: gigabytes of disk, and time
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/test.sh $(if $(FILTER),--filter '$(FILTER)')
+
+faults: export EDGE_SQL_FAULTS = 1
+faults: ## the tests of the fault matrix, the long ones too
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/test.sh --filter '$(FAULT_SUITES)'
 
 check: ## format, layers and house rules
 	@Scripts/install-packages.sh $(LIBRARIES)

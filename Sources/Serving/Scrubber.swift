@@ -1,7 +1,6 @@
 // Reads all pages now and then, slowly, and compares them with the page map: what a disk changed by
 // itself is found before a client or a follower gets it.
 
-import Glibc
 import NIOCore
 import Store
 import Synchronization
@@ -67,7 +66,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
   private static let chunkBytes = 1 << 20
   /// How long a pass waits for damaged pages to come back.
   private static let repairTries = 100
-  private static let repairPauseMicroseconds: UInt32 = 100_000
+  private static let repairPauseMicroseconds = 100_000
 
   /// - Parameters:
   ///   - canRepair: damaged pages come back from elsewhere after `onDamage`.
@@ -191,7 +190,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
     guard canRepair else { return }
     var left = wrong.map(\.pgno)
     for _ in 0..<Self.repairTries where !left.isEmpty {
-      usleep(Self.repairPauseMicroseconds)
+      pauseThread(microseconds: Self.repairPauseMicroseconds)
       guard let check, !state.withLock({ $0.isStopped }) else { throw ThreadStopped() }
       left = try left.filter { try check.confirm($0) != nil }
     }
@@ -207,7 +206,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
       do {
         return try body()
       } catch let error as SQLiteError where error.primaryCode == SQLiteError.busy {
-        usleep(20_000)
+        pauseThread(microseconds: 20_000)
       }
     }
     return try body()
@@ -221,7 +220,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
       if isStopped { throw ThreadStopped() }
       guard left > 0, !isHurried else { return }
       let nap = min(left, 50_000)
-      usleep(UInt32(nap))
+      pauseThread(microseconds: nap)
       left -= nap
     }
   }

@@ -46,11 +46,20 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
         "\(path) stays in journal mode \(mode): close the programs that use it and start again"
       case .newerPageMap(let path): "\(path) was written by a newer release of edge-sql"
       case .missing(let path):
-        "\(path) is missing, but its page map is there: put the database back with `edge-sql restore`, or remove \(path)-pagemap and \(path)-identity to begin an empty one"
+        """
+        \(path) is missing, but its page map is there: put the database back with \
+        `edge-sql restore`, or remove \(path)-pagemap and \(path)-identity to begin an empty one
+        """
       case .damagedPages(let path, let pages):
-        "pages \(pages.map(\.description).joined(separator: ", ")) of \(path) are damaged: take a copy from a replica with `edge-sql backup`, and put it in place with `edge-sql restore`"
+        """
+        pages \(pages.map(\.description).joined(separator: ", ")) of \(path) are damaged: take a \
+        copy from a replica with `edge-sql backup`, and put it in place with `edge-sql restore`
+        """
       case .superseded(let path, let epoch):
-        "another primary has begun epoch \(epoch) of \(path): run `edge-sql demote` to follow it, or `edge-sql promote` to take over again"
+        """
+        another primary has begun epoch \(epoch) of \(path): run `edge-sql demote` to follow it, \
+        or `edge-sql promote` to take over again
+        """
       }
     }
   }

@@ -91,6 +91,8 @@ import Testing
     let foreign = try Connection(path: directory.file("p.db"), mode: .readWrite)
     foreign.waitForLocks(milliseconds: 5000)
     try foreign.execute("INSERT INTO t(b) VALUES ('not durable')")
+    // A commit of the primary's own would sync the other one's frames as well.
+    try eventually("the sync fails") { faults.isSpent(directory.file("p.db")) }
     try eventually("writes stop") { try client.query("INSERT INTO t(b) VALUES (1)").error != nil }
     #expect(primary.tracker.position == shipped)
     #expect(replica.position == shipped)

@@ -15,3 +15,6 @@ public func wallClockMicroseconds() -> UInt64 {
   clock_gettime(CLOCK_REALTIME, &time)
   return UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000
 }
+
+/// Lets a thread of its own stand still, for less than a second; never an event loop.
+public func pauseThread(microseconds: Int) { usleep(UInt32(clamping: microseconds)) }

@@ -37,7 +37,7 @@ final class PrimaryHalt: Sendable {
       with `edge-sql restore FILE \(database.path)`; or promote a replica
       """, metadata: ["pages": "\(pages)", "count": "\(wrong.count)"])
     health.set("\(damage): its operator must restore it, the log says how")
-    shipServer?.halt(damage)
+    shipServer?.halt(ShipRefusal(.damaged, damage))
     writer.halt(RequestError(.damaged, damage))
   }
 
@@ -49,11 +49,11 @@ final class PrimaryHalt: Sendable {
       another primary has begun a later epoch of this database: writes stop here. Stop this node, \
       then `edge-sql demote \(database.path)` lets it follow the other one
       """, metadata: ["epoch": "\(epoch)"])
-    writer.halt(
-      RequestError(
-        .primaryUnavailable, "another primary has begun epoch \(epoch): this one was superseded"))
+    let reason = "another primary has begun epoch \(epoch): this one was superseded"
+    shipServer?.halt(ShipRefusal(.olderHistory, reason))
+    writer.halt(RequestError(.primaryUnavailable, reason))
     do {
-      try database.map.supersede(by: epoch)
+      try database.noteSuperseded(by: epoch)
     } catch {
       logger.error("the later epoch could not be noted", metadata: ["error": "\(error)"])
     }

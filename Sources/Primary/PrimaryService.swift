@@ -86,7 +86,8 @@ public final class PrimaryService: Service, Sendable {
       let shipServer = options.ship.map { _ in
         ShipServer(
           source: ShipSource(
-            node: .starting(name: options.name), tracker: database.tracker, map: database.map,
+            role: .primary, node: .starting(name: options.name), tracker: database.tracker,
+            map: database.map,
             ring: ring, pages: pages, primary: writer, lineage: { [] },
             contactMilliseconds: { 0 }, doubt: { scrubber.request() },
             superseded: { halt.superseded(by: $0) }),

@@ -86,6 +86,7 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
   /// There may be commits of other processes.
   func captureForeign() {
     thread.submit { [self] in
+      guard failure == nil else { return }
       do {
         try database.captureAll()
       } catch { fail(error) }

@@ -78,6 +78,7 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
       ShipJoin(
         node: node, want: wantsComparison || applier.database.isForeign ? .compare : .follow,
         position: applier.database.tracker.position,
+        seen: applier.database.tracker.epochs.current,
         pageSize: UInt32(applier.database.pageSize.bytes))
     }
   }

@@ -174,7 +174,8 @@ public final class ReplicaService: Service, Sendable {
     let shipServer = options.ship.flatMap { _ in pages }.map { pages in
       ShipServer(
         source: ShipSource(
-          node: node, tracker: database.tracker, map: database.map, ring: ring, pages: pages,
+          role: .replica, node: node, tracker: database.tracker, map: database.map, ring: ring,
+          pages: pages,
           primary: upstream, lineage: { upstream.status.lineage },
           contactMilliseconds: { [weak self] in
             self?.contactMilliseconds ?? ShipHeartbeat.noContactMilliseconds

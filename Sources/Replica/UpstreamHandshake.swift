@@ -40,8 +40,8 @@ extension UpstreamSession {
     epoch = welcome.position.epoch
     let receiver = ShipReceiver(at: content.database?.tracker.position.txid ?? .zero)
     phase = .serving(receiver)
-    noteHead(welcome.position.txid)
     upstream.joined(welcome)
+    noteHead(welcome.position.txid)
     switch welcome.plan {
     case .follow:
       try adoptHistory(welcome)
@@ -57,6 +57,10 @@ extension UpstreamSession {
   private func leavesHistory(_ welcome: ShipWelcome) -> Bool {
     guard let database = content.database else { return false }
     let position = database.tracker.position
+    // The same pages under another name are no loss.
+    if position.txid == welcome.position.txid, position.checksum == welcome.position.checksum {
+      return false
+    }
     return database.isForeign || position.txid > welcome.position.txid
       || !welcome.history.contains(epoch: position.epoch, txid: position.txid)
   }
@@ -72,6 +76,7 @@ extension UpstreamSession {
   }
 
   func receiveRefusal(_ refusal: ShipRefusal) throws {
+    if refusal.reason == .notReady { upstream.refusedAsAhead() }
     reason = "refused by the upstream: \(refusal.message)"
     if refusal.reason == .otherDatabase, content.database == nil { content.discardCopy() }
     close(reason: reason)

@@ -49,6 +49,8 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
     var isQueued = false
     var isHurried = false
     var isStopped = false
+    /// A later pass is planned.
+    var isPlanned = false
     var waiting: [@Sendable (Result<Report, any Error>) -> Void] = []
   }
 
@@ -146,15 +148,27 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
       return state.waiting
     }
     for completion in waiting { completion(result) }
-    guard options.bytesPerSecond > 0 else { return }
     let pause: TimeAmount
     if case .success = result {
       pause = .seconds(Int64(options.intervalSeconds))
     } else {
       pause = .seconds(60)
     }
-    guard !state.withLock({ $0.isStopped }) else { return }
-    timers.scheduleTask(in: pause) { [weak self] in self?.request() }
+    plan(after: pause)
+  }
+
+  private func plan(after pause: TimeAmount) {
+    guard options.bytesPerSecond > 0 else { return }
+    let isFree = state.withLock { state in
+      let isFree = !state.isPlanned && !state.isStopped
+      if isFree { state.isPlanned = true }
+      return isFree
+    }
+    guard isFree else { return }
+    timers.scheduleTask(in: pause) { [weak self] in
+      self?.state.withLock { $0.isPlanned = false }
+      self?.request()
+    }
   }
 
   private func scrub() throws -> Report {
@@ -214,7 +228,8 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
 
   /// Keeps to the rate, in naps that are short enough for `stop`.
   private func pause(bytes: Int) throws {
-    var left = options.bytesPerSecond > 0 ? bytes * 1_000_000 / options.bytesPerSecond : 0
+    let rate = options.bytesPerSecond > 0 ? options.bytesPerSecond : ScrubOptions().bytesPerSecond
+    var left = bytes * 1_000_000 / rate
     while true {
       let (isStopped, isHurried) = state.withLock { ($0.isStopped, $0.isHurried) }
       if isStopped { throw ThreadStopped() }

@@ -8,6 +8,18 @@ import WALShip
 struct DatabaseIdentity: Equatable, Sendable {
   var identity: PageMapIdentity
   var history: EpochHistory
+  /// A later epoch of another primary.
+  var superseding = Epoch(0)
+
+  init(identity: PageMapIdentity, history: EpochHistory) {
+    self.identity = identity
+    self.history = history
+  }
+
+  init(_ map: PageMapFile) {
+    self.init(identity: map.identity, history: map.base.history)
+    superseding = map.base.superseding
+  }
 
   static func path(of database: String) -> String { database + "-identity" }
   private static let byteCount = PageMapIdentity.byteCount + PageMapBase.byteCount
@@ -23,7 +35,9 @@ struct DatabaseIdentity: Equatable, Sendable {
       guard let identity = try? PageMapIdentity(decoding: head),
         let base = PageMapBase(decoding: rest)
       else { return nil }
-      return DatabaseIdentity(identity: identity, history: base.history)
+      var known = DatabaseIdentity(identity: identity, history: base.history)
+      known.superseding = base.superseding
+      return known
     }
   }
 
@@ -31,9 +45,10 @@ struct DatabaseIdentity: Equatable, Sendable {
   func save(_ database: String) throws(DiskError) {
     guard Self.load(database) != self else { return }
     let nowhere = LogPlace(salts: Salts(first: 0, second: 0), frame: 0)
-    let base = PageMapBase(
+    var base = PageMapBase(
       sequence: 0, history: history, txid: .zero, checksum: .empty, place: nowhere, pageCount: 0,
       isClean: false)
+    base.superseding = superseding
     var bytes = [UInt8](repeating: 0, count: Self.byteCount)
     bytes.withUnsafeMutableBytes { bytes in
       identity.encode(

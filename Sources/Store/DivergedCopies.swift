@@ -23,25 +23,42 @@ public enum DivergedCopies {
 
   private static let mark = ".diverged-"
 
-  public static func path(of database: String, _ position: Position) -> String {
-    "\(database)\(mark)\(position.epoch)-\(position.txid)"
+  /// A name for the state at a position that no file has yet.
+  static func freePath(of database: String, _ position: Position) -> String {
+    let path = "\(database)\(mark)\(position.epoch)-\(position.txid)"
+    guard Disk.exists(path) else { return path }
+    for number in 2...1000 where !Disk.exists("\(path)-\(number)") { return "\(path)-\(number)" }
+    return "\(path)-1001"
   }
 
   /// The names of the kept files, newest first.
   public static func names(of database: String) -> [String] {
     let (folder, name) = Disk.split(database)
     return Disk.names(in: folder)
-      .filter { $0.hasPrefix(name + mark) && !$0.hasSuffix(unfinished) }
+      .filter { $0.hasPrefix(name + mark) && isPosition($0.dropFirst((name + mark).count)) }
       .map { (name: $0, time: Disk.modificationTime(folder + "/" + $0)) }
       .sorted { ($0.time, $0.name) > ($1.time, $1.name) }
       .map(\.name)
   }
 
+  /// Not what SQLite puts beside a database, nor a copy that is not complete.
+  private static func isPosition(_ text: Substring) -> Bool {
+    text.split(separator: "-", omittingEmptySubsequences: false).allSatisfy { UInt64($0) != nil }
+  }
+
   private static let unfinished = ".part"
+
+  /// Removes the oldest of too many.
+  static func prune(_ database: String) throws(DiskError) {
+    let folder = Disk.split(database).folder
+    for name in names(of: database).dropFirst(keptMax) {
+      for suffix in ["", "-wal", "-shm"] { try Disk.remove("\(folder)/\(name)\(suffix)") }
+    }
+  }
 
   /// Writes the present state of a database beside it, on a thread that may wait.
   ///
-  /// - Returns: the path; of the file that is there when the state was kept before.
+  /// - Returns: the path.
   /// - Throws: `Failure.noSpace`, `DiskError`, `SQLiteError`; then nothing is left behind.
   public static func keep(
     _ database: String, pageSize: PageSize, tracker: PositionTracker
@@ -49,8 +66,7 @@ public enum DivergedCopies {
     let reader = try SnapshotReader(path: database, pageSize: pageSize, tracker: tracker)
     let snapshot = try reader.begin()
     defer { reader.end() }
-    let kept = path(of: database, snapshot.position)
-    if Disk.exists(kept) { return kept }
+    let kept = freePath(of: database, snapshot.position)
     let bytes = Int(snapshot.pageCount) * pageSize.bytes
     if let free = Disk.freeBytes(at: Disk.split(database).folder), free < bytes + reserveBytes {
       throw Failure.noSpace(kept)
@@ -70,8 +86,7 @@ public enum DivergedCopies {
       try? Disk.remove(part)
       throw error
     }
-    let folder = Disk.split(database).folder
-    for name in names(of: database).dropFirst(keptMax) { try Disk.remove(folder + "/" + name) }
+    try prune(database)
     return kept
   }
 }

@@ -135,7 +135,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     try log.file.sync(.syncLog)
     let live = map.live
     let history = map.base.history
-    try DatabaseIdentity(identity: map.identity, history: history).save(path)
+    try DatabaseIdentity(map).save(path)
     tracker = PositionTracker(
       position: Position(
         database: map.identity.database, epoch: history.current, txid: live.txid,
@@ -148,7 +148,8 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
   private static func inspect(_ path: String) throws {
     guard let size = Disk.size(path), size > 0 else {
       let known = try existingMap(pageMapPath(of: path))
-      if let known, known.live.pageCount > 0 { throw Failure.missing(path) }
+      let hadPages = known.map { $0.live.pageCount > 0 } ?? (DatabaseIdentity.load(path) != nil)
+      if hadPages { throw Failure.missing(path) }
       return
     }
     guard let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100)) else {
@@ -182,7 +183,11 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     // Lost or damaged, or another file lies in the place of the one that it was made for.
     if var known = DatabaseIdentity.load(path) {
       known.identity.pageSize = pageSize
+      guard known.superseding <= known.history.current || acceptsSuperseded else {
+        throw Failure.superseded(path, known.superseding)
+      }
       let map = try PageMapFile(creating: mapPath, identity: known.identity, history: known.history)
+      if known.superseding > Epoch(0) { try map.supersede(by: known.superseding) }
       return (map, .rebuilt, [])
     }
     let identity = PageMapIdentity(
@@ -208,21 +213,45 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     }
   }
 
+  /// Notes durably that another primary has begun a later epoch: the next start refuses to go on.
+  /// May be called from any thread.
+  public func noteSuperseded(by epoch: Epoch) throws {
+    try map.supersede(by: epoch)
+    try DatabaseIdentity(map).save(path)
+  }
+
   // MARK: Commits
 
   /// Takes the commits up to frame `limit`, which are durable already.
   @discardableResult
   public func captureDurable(through limit: UInt32) throws -> [CapturedTransaction] {
-    note(try capture.capture(through: limit))
+    try capturing { try capture.capture(through: limit) }
   }
 
   /// Takes all commits there are, after making them durable.
   @discardableResult
   public func captureAll() throws -> [CapturedTransaction] {
     guard let header = index.header(), header.place != capture.place else { return [] }
-    try log.file.sync(.syncLog)
-    return note(try capture.capture(through: header.frameCount))
+    return try capturing {
+      try log.file.sync(.syncLog)
+      return try capture.capture(through: header.frameCount)
+    }
   }
+
+  /// A failure is final: after a failed sync a second one would succeed and prove nothing, and a
+  /// capture that ended in the middle has left the page map behind.
+  private func capturing(
+    _ body: () throws -> [CapturedTransaction]
+  ) throws -> [CapturedTransaction] {
+    if let captureFailure { throw captureFailure }
+    do {
+      return note(try body())
+    } catch {
+      captureFailure = error
+      throw error
+    }
+  }
+  private var captureFailure: (any Error)?
 
   /// Called for each commit before anybody can learn its position.
   public var onCapture: (CapturedTransaction) -> Void = { _ in }

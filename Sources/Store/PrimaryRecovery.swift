@@ -28,8 +28,9 @@ struct PrimaryRecovery {
   /// Brings the map up to date.
   ///
   /// - Returns: the capture that goes on from there, and what happened, for people.
-  /// - Throws: `PrimaryDatabase.Failure.damagedPages` when pages changed although no program wrote
-  ///   them; nothing was changed then.
+  /// - Throws: `PrimaryDatabase.Failure.damagedPages` when pages changed although the WAL proves that
+  ///   no program wrote them; nothing was changed then. Where the WAL is gone, a damaged page cannot
+  ///   be told from a changed one.
   func run() throws -> (capture: WALCapture, notes: [String]) {
     guard let header = pages.index.header() else {
       throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
@@ -51,18 +52,19 @@ struct PrimaryRecovery {
     let trustsLive = map.isOfThisBoot
     let capture = try pages.replay(from: place, numbering: .counting)
     let now = map.live
-    guard trustsLive else { return (capture, []) }
-    if now.txid == before.txid, now.checksum != before.checksum {
+    if trustsLive, now.txid == before.txid, now.checksum != before.checksum {
       let mended = try mend(header, expected: before.checksum)
       return (capture, ["\(mended) damaged entries of the page map were corrected"])
     }
+    // What was captured was durable, so its number proves that it was there, in any run of the
+    // system.
     guard now.txid < before.txid else { return (capture, []) }
     // The WAL ends before what was seen of it: its end was damaged, or it is an older copy. The map
     // speaks of pages that are gone.
     let scan = try pages.scan(header, pageCount: now.pageCount)
     try pages.apply(scan, txid: now.txid, place: now.place)
     var history = map.base.history
-    history.fork(after: now.txid)
+    history.fork(after: now.txid, above: map.base.superseding)
     try save(history, place: capture.place)
     capture.epoch = history.current
     let lost = "transactions \(now.txid.next) to \(before.txid)"
@@ -136,7 +138,7 @@ struct PrimaryRecovery {
     switch origin {
     case .new: return scan.differing > 0 ? ["adopted the database: \(scan.pageCount) pages"] : []
     case .rebuilt:
-      history.fork(after: .zero)
+      history.fork(after: .zero, above: map.base.superseding)
       return ["the page map was lost: it is made anew from the pages, and a new epoch begins"]
     case .found: break
     }
@@ -147,7 +149,7 @@ struct PrimaryRecovery {
       ]
     }
     let common = lastCommon(scan)
-    history.fork(after: common)
+    history.fork(after: common, above: map.base.superseding)
     let origin =
       common == .zero ? "of another history" : "as they were after transaction \(common)"
     return ["the pages are \(origin): a new epoch begins, with \(scan.differing) pages changed"]

@@ -45,10 +45,13 @@ public enum Restore {
       try? Disk.remove(part)
       throw error
     }
+    let map = (try? PageMapFile(opening: PrimaryDatabase.pageMapPath(of: path)))?.base
     let former = try setAside(path)
-    for suffix in ["-pagemap", "-wal", "-shm"] { try Disk.remove(path + suffix) }
+    // The page map stays: it tells which transactions the copy has.
+    for suffix in ["-wal", "-shm"] { try Disk.remove(path + suffix) }
     try Disk.rename(part, to: path)
-    return Outcome(position: try PrimaryDatabase(path: path).close(), former: former, bytes: bytes)
+    let position = try RoleChange.beginEpoch(path, after: map?.history.current)
+    return Outcome(position: position, former: former, bytes: bytes)
   }
 
   /// Copies the pages of a database, with what its WAL holds, as they are at one moment.
@@ -75,16 +78,14 @@ public enum Restore {
     let map = try? PageMapFile(opening: PrimaryDatabase.pageMapPath(of: path))
     // A damaged database cannot be settled; its WAL goes with it.
     if header != nil { try RoleChange.requireUnused(path) }
-    if let map {
-      try DatabaseIdentity(identity: map.identity, history: map.base.history).save(path)
-    }
-    let kept = DivergedCopies.path(
+    let kept = DivergedCopies.freePath(
       of: path,
       Position(
         database: .zero, epoch: map?.base.history.current ?? Epoch(0),
         txid: map?.live.txid ?? .zero, checksum: .empty))
     if Disk.exists(path + "-wal") { try Disk.rename(path + "-wal", to: kept + "-wal") }
     try Disk.rename(path, to: kept)
+    try DivergedCopies.prune(path)
     return kept
   }
 }

@@ -55,11 +55,19 @@ public enum RoleChange {
     let map = database.map
     let position = try database.close()
     var history = map.base.history
-    // Above whatever took over, and never by chance what that one will choose next.
-    history.current = max(history.current, map.base.superseding)
-    history.fork(after: position.txid)
-    history.forks[history.forks.count - 1].epoch = position.epoch
+    history.fork(after: position.txid, above: map.base.superseding)
     return DatabaseIdentity(identity: map.identity, history: history)
+  }
+
+  /// Opens a primary's database that was put in place, and lets a new epoch begin unless its start
+  /// has done so.
+  ///
+  /// - Parameter former: the epoch of the database that was here before.
+  static func beginEpoch(_ path: String, after former: Epoch?) throws -> Position {
+    let position = try PrimaryDatabase(path: path, acceptsSuperseded: true).close()
+    guard position.epoch == former else { return position }
+    try primaryIdentity(path).save(path)
+    return try PrimaryDatabase(path: path).close()
   }
 
   /// Puts everything that a replica has into its file.
@@ -84,9 +92,9 @@ public enum RoleChange {
     }
     let position = database.tracker.position
     var history = database.tracker.epochs
-    history.current = max(history.current, position.epoch, map.base.superseding)
-    history.fork(after: position.txid)
-    history.forks[history.forks.count - 1].epoch = position.epoch
+    let seen = max(history.current, map.base.superseding)
+    history.current = position.epoch
+    history.fork(after: position.txid, above: seen)
     return DatabaseIdentity(identity: map.identity, history: history)
   }
 

@@ -47,6 +47,8 @@ public struct Epoch: Hashable, Comparable, Sendable, CustomStringConvertible {
   public var rawValue: UInt32
   @inlinable public init(_ rawValue: UInt32) { self.rawValue = rawValue }
   @inlinable public static func < (a: Epoch, b: Epoch) -> Bool { a.rawValue < b.rawValue }
+  /// No database gets so far; a higher one in a message is a mistake, or worse.
+  public static let max = Epoch(1 << 24)
   public var description: String { "\(rawValue)" }
 }
 

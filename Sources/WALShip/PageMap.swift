@@ -63,10 +63,14 @@ public struct EpochHistory: Hashable, Sendable {
   ///
   /// The step is random: two nodes that were promoted apart from each other then hardly ever give
   /// two histories one number.
-  public mutating func fork(after last: TXID, step: UInt32 = .random(in: 1...1024)) {
+  ///
+  /// - Parameter other: the epoch of another primary, which the new one must be above.
+  public mutating func fork(
+    after last: TXID, above other: Epoch = Epoch(0), step: UInt32 = .random(in: 1...1024)
+  ) {
     forks.append(EpochFork(epoch: current, last: last))
     if forks.count > Self.forksMax { forks.removeFirst(forks.count - Self.forksMax) }
-    current = Epoch(current.rawValue + step)
+    current = Epoch(min(max(current, other).rawValue, Epoch.max.rawValue) + step)
   }
 }
 

@@ -11,6 +11,7 @@ import WALShip
 /// What the followers of a node are served from; the same on a primary and on a replica that ships
 /// onwards.
 public struct ShipSource: Sendable {
+  public var role: NodeRole
   public var node: NodeIdentity
   public var tracker: PositionTracker
   public var map: PageMapFile
@@ -28,13 +29,15 @@ public struct ShipSource: Sendable {
   public var superseded: @Sendable (Epoch) -> Void
 
   public init(
-    node: NodeIdentity, tracker: PositionTracker, map: PageMapFile, ring: TransactionRing,
+    role: NodeRole, node: NodeIdentity, tracker: PositionTracker, map: PageMapFile,
+    ring: TransactionRing,
     pages: PageSource, primary: any PrimaryAccess,
     lineage: @escaping @Sendable () -> [DatabaseID],
     contactMilliseconds: @escaping @Sendable () -> UInt64,
     doubt: @escaping @Sendable () -> Void,
     superseded: @escaping @Sendable (Epoch) -> Void = { _ in }
   ) {
+    self.role = role
     self.node = node
     self.tracker = tracker
     self.map = map
@@ -81,7 +84,7 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   private var sessions: [ObjectIdentifier: ShipServerSession] = [:]
   private var channel: (any Channel)?
   /// Why nothing is shipped.
-  private(set) var trouble: String?
+  private(set) var trouble: ShipRefusal?
   private let isNotified = Atomic<Bool>(false)
   private let statuses = Mutex<[ObjectIdentifier: FollowerStatus]>([:])
 
@@ -135,11 +138,11 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   }
 
   /// Ships nothing from now on; the followers are told why.
-  public func halt(_ trouble: String) {
+  public func halt(_ trouble: ShipRefusal) {
     loop.execute { [self] in
       guard self.trouble == nil else { return }
       self.trouble = trouble
-      for session in sessions.values { session.refuse(.damaged, trouble) }
+      for session in sessions.values { session.refuse(trouble.reason, trouble.message) }
     }
   }
 

@@ -50,17 +50,23 @@ extension ShipServerSession {
       return refuse(
         .pageSize, "the follower's pages have \(join.pageSize) bytes, this node's \(pageSize)")
     }
-    if join.position.epoch > position.epoch {
-      source.superseded(join.position.epoch)
+    if join.want != .copy, join.seen > source.tracker.epochs.current {
+      source.superseded(join.seen)
       return refuse(
         .olderHistory,
-        "the follower has seen epoch \(join.position.epoch), this node is still in epoch "
+        "the follower has seen epoch \(join.seen), this node is still in epoch "
           + "\(position.epoch): it is not the primary any more")
     }
-    if let trouble = server.trouble { return refuse(.damaged, trouble) }
+    if let trouble = server.trouble { return refuse(trouble.reason, trouble.message) }
     let history = source.tracker.epochs
     guard position.epoch == history.current else {
       return refuse(.notReady, "this node is changing over to another history")
+    }
+    let theirs = join.position
+    if source.role == .replica, join.want == .follow, theirs.txid > position.txid,
+      history.contains(epoch: theirs.epoch, txid: theirs.txid)
+    {
+      return refuse(.notReady, "this replica is behind the follower")
     }
     let (plan, scope) = plan(for: join, at: position, history)
     isComparison = plan == .compare

@@ -252,14 +252,16 @@ extension Disk {
   /// Puts a small file in the place of another one, readable by its owner alone.
   public static func replace(_ path: String, with bytes: [UInt8]) throws(DiskError) {
     let temporary = "\(path).\(getpid())"
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    let flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC
+    let descriptor = open(temporary, flags, 0o600)
     guard descriptor >= 0 else {
       throw DiskError(operation: .openCopy, errorNumber: errno, path: temporary)
     }
-    let written = Glibc.write(descriptor, bytes, bytes.count)
+    let isWhole =
+      Glibc.write(descriptor, bytes, bytes.count) == bytes.count && fsync(descriptor) == 0
     let number = errno
     close(descriptor)
-    guard written == bytes.count else {
+    guard isWhole else {
       unlink(temporary)
       throw DiskError(operation: .writeCopy, errorNumber: number, path: temporary)
     }

@@ -26,11 +26,11 @@ extension Disk {
     return names
   }
 
-  /// What the file system calls a file: its number, mixed with that of the disk.
+  /// What the file system calls a file. The number of its disk can change with a reboot.
   static func fileNumber(_ path: String) -> UInt64 {
     var info = stat()
     guard stat(path, &info) == 0 else { return 0 }
-    return UInt64(info.st_ino) ^ UInt64(info.st_dev) << 40
+    return UInt64(info.st_ino)
   }
 
   /// When a file was last written to, in seconds of the wall clock.

@@ -104,13 +104,18 @@ public struct ShipJoin: Equatable, Sendable {
   public var node: NodeIdentity
   public var want: Want
   public var position: Position
+  /// The latest epoch that the follower knows of, which can be later than that of its position.
+  public var seen: Epoch
   /// 0 when the follower has no database.
   public var pageSize: UInt32
 
-  public init(node: NodeIdentity, want: Want, position: Position, pageSize: UInt32) {
+  public init(
+    node: NodeIdentity, want: Want, position: Position, seen: Epoch? = nil, pageSize: UInt32
+  ) {
     self.node = node
     self.want = want
     self.position = position
+    self.seen = max(seen ?? position.epoch, position.epoch)
     self.pageSize = pageSize
   }
 
@@ -119,6 +124,7 @@ public struct ShipJoin: Equatable, Sendable {
     body.writeNode(node)
     body.writeInteger(want.rawValue)
     body.writePosition(position)
+    body.writeVarint(UInt64(seen.rawValue))
     body.writeVarint(UInt64(pageSize))
     return body
   }
@@ -129,6 +135,7 @@ public struct ShipJoin: Equatable, Sendable {
     guard let want = Want(rawValue: try reader.byte()) else { throw .malformed("unknown wish") }
     self.want = want
     position = try reader.position()
+    seen = try reader.epoch()
     pageSize = try reader.varint32()
   }
 }

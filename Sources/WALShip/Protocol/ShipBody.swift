@@ -72,17 +72,23 @@ struct ShipBody {
 
   mutating func position() throws(ShipProtocolError) -> Position {
     Position(
-      database: try databaseID(), epoch: Epoch(try varint32()), txid: TXID(try varint()),
+      database: try databaseID(), epoch: try epoch(), txid: TXID(try varint()),
       checksum: DatabaseChecksum(try fixed64()))
   }
 
+  mutating func epoch() throws(ShipProtocolError) -> Epoch {
+    let epoch = Epoch(try varint32())
+    guard epoch <= Epoch.max else { throw .malformed("there is no epoch \(epoch)") }
+    return epoch
+  }
+
   mutating func history() throws(ShipProtocolError) -> EpochHistory {
-    let current = Epoch(try varint32())
+    let current = try epoch()
     let count = try varint()
     guard count <= UInt64(EpochHistory.forksMax) else { throw .malformed("too many epochs") }
     var forks: [EpochFork] = []
     for _ in 0..<count {
-      forks.append(EpochFork(epoch: Epoch(try varint32()), last: TXID(try varint())))
+      forks.append(EpochFork(epoch: try epoch(), last: TXID(try varint())))
     }
     return EpochHistory(current: current, forks: forks)
   }

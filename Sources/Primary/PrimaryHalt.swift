@@ -13,7 +13,9 @@ final class PrimaryHalt: Sendable {
   private let health: NodeHealth
   private let writer: Writer
   private let logger: Logger
-  private let server = Mutex<ShipServer?>(nil)
+  /// The server knows this object, too.
+  private struct Link: Sendable { weak var server: ShipServer? }
+  private let link = Mutex(Link())
 
   init(database: PrimaryDatabase, health: NodeHealth, writer: Writer, logger: Logger) {
     self.database = database
@@ -23,8 +25,8 @@ final class PrimaryHalt: Sendable {
   }
 
   var shipServer: ShipServer? {
-    get { server.withLock { $0 } }
-    set { server.withLock { $0 = newValue } }
+    get { link.withLock { $0.server } }
+    set { link.withLock { $0.server = newValue } }
   }
 
   func found(_ wrong: [WrongPage]) {

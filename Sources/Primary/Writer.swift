@@ -130,6 +130,7 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
   private func process(_ batch: [Pending]) {
     if let failure { return answer(batch, with: .failed(failure)) }
     guard let first = batch.first else { return }
+    if open == nil, let full = noRoom() { return answer(batch, with: .failed(full)) }
     switch first.request.work {
     case .write:
       let responses = groups.run(batch.map(\.request))
@@ -147,6 +148,18 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
       preconditionFailure("reads do not come to the writer")
     }
   }
+
+  /// A commit whose pages the map has no room for could not be captured, so it must not be made.
+  private func noRoom() -> RequestError? {
+    do throws(DiskError) {
+      try database.map.reserve(pages: Int(database.map.live.pageCount) + Self.roomPages)
+      return nil
+    } catch {
+      return RequestError(code: "SQLITE_FULL", message: error.description, retry: true)
+    }
+  }
+  /// More than most transactions add.
+  private static let roomPages = 4096
 
   /// Captures what was committed, then answers: a token must not be told before it has a meaning.
   private func finish(_ batch: [Pending], _ responses: [EngineResponse]) {

@@ -122,6 +122,7 @@ final class Applier {
   /// Makes the open batch visible to every reader.
   func publish(history: EpochHistory? = nil) throws {
     guard let target else { return }
+    try database.map.reserve(pages: Int(max(highest, pageCount)))
     try database.injector.publish(pageCount: pageCount, position: target)
     let place = database.injector.place
     try database.map.update { editor in

@@ -235,6 +235,7 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
     case .database(let applier):
       guard applier.stageRoundEnd(end) == .staged else { return .mismatch }
       try applier.publish(history: end.history)
+      try applier.database.noteHistory()
       for pgno in askedFor { damaged[pgno] = nil }
       askedFor = []
       if damaged.isEmpty { onRepaired() }

@@ -52,9 +52,6 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
   var onLineage: () -> Void = {}
 
   private static let pauseMillisecondsMax: Int64 = 2000
-  /// Since when every upstream says that it is behind this replica.
-  private var aheadNanoseconds: UInt64?
-  private static let aheadSecondsMax: UInt64 = 30
 
   init(
     loop: any EventLoop, content: ReplicaContent, addresses: [(host: String, port: Int)],
@@ -159,21 +156,8 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
     }
   }
 
-  /// The upstream will be up to date soon. When that never comes, the transactions that only this
-  /// replica has are lost to everybody else: then it is compared.
-  func refusedAsAhead() {
-    let now = monotonicNanoseconds()
-    let since = aheadNanoseconds ?? now
-    aheadNanoseconds = since
-    guard now - since >= Self.aheadSecondsMax * 1_000_000_000 else { return }
-    logger.warning("no upstream has what this replica has: it will be compared")
-    wantsComparison = true
-    aheadNanoseconds = nil
-  }
-
   func joined(_ welcome: ShipWelcome) {
     failures = 0
-    aheadNanoseconds = nil
     wantsComparison = false
     let hasMoved = status.lineage != welcome.lineage
     update { status in

@@ -76,7 +76,6 @@ extension UpstreamSession {
   }
 
   func receiveRefusal(_ refusal: ShipRefusal) throws {
-    if refusal.reason == .notReady { upstream.refusedAsAhead() }
     reason = "refused by the upstream: \(refusal.message)"
     if refusal.reason == .otherDatabase, content.database == nil { content.discardCopy() }
     close(reason: reason)
@@ -100,9 +99,9 @@ extension UpstreamSession {
 
   /// Asks for the damaged pages, and for whatever else changed since.
   func repair() throws {
-    guard case .serving(let receiver) = phase, case .streaming(let txid) = receiver.state else {
-      return
-    }
+    guard case .serving(let receiver) = phase, case .streaming(let txid) = receiver.state,
+      !content.isPreparing
+    else { return }
     try publish()
     try resynchronize("\(content.damaged.count) pages are damaged", .since(txid))
   }

@@ -98,12 +98,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
   ///
   /// - Parameter completion: called once, on a thread that must not wait.
   public func run(completion: @escaping @Sendable (Result<Report, any Error>) -> Void) {
-    let accepted = state.withLock { state in
-      if !state.isStopped { state.waiting.append(completion) }
-      return !state.isStopped
-    }
-    guard accepted else { return completion(.failure(ThreadStopped())) }
-    queue(hurried: true)
+    guard queue(hurried: true, completion) else { return completion(.failure(ThreadStopped())) }
   }
 
   /// Ends a pass that runs. No damage is reported any more once the thread is idle.
@@ -112,14 +107,19 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
     thread.stop()
   }
 
-  private func queue(hurried: Bool) {
-    let starts = state.withLock { state in
+  /// - Returns: false when this has been stopped; a pass that is queued or runs by then still
+  ///   answers those who wait for it.
+  @discardableResult
+  private func queue(
+    hurried: Bool, _ completion: (@Sendable (Result<Report, any Error>) -> Void)? = nil
+  ) -> Bool {
+    state.withLock { state in
+      guard !state.isStopped else { return false }
       if hurried { state.isHurried = true }
-      guard !state.isQueued, !state.isStopped else { return false }
-      state.isQueued = true
+      if let completion { state.waiting.append(completion) }
+      if !state.isQueued { state.isQueued = thread.submit { [self] in pass() } }
       return true
     }
-    if starts { thread.submit { [self] in pass() } }
   }
 
   // MARK: On the thread
@@ -188,7 +188,14 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
       state.withLock { $0.status.pagesDone = report.pages }
       try pause(bytes: count * map.identity.pageSize.bytes)
     }
-    if !wrong.isEmpty { try judge(wrong, &report) }
+    // What was overwritten meanwhile is right again.
+    wrong = try wrong.filter { page in try patiently { try check.confirm(page.pgno) } == page }
+    if !wrong.isEmpty {
+      try judge(wrong, &report)
+    } else if map.balance() {
+      report.mended += 1
+      state.withLock { $0.status.mended += 1 }
+    }
     return report
   }
 

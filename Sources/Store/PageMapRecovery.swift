@@ -9,17 +9,10 @@ struct PageScan: Sendable {
   var wrong: [WrongPage] = []
   /// The latest transaction of which a page is still there.
   var newestKept = TXID.zero
-  /// The earliest transaction of which a page is gone.
-  var oldestGone: TXID?
   /// Pages that the map has, beyond the end of the file.
   var cutOff: UInt32 = 0
 
   var differing: Int { wrong.count + Int(cutOff) }
-
-  fileprivate mutating func lost(_ entry: PageMapEntry) {
-    guard entry.txid != .zero else { return }
-    oldestGone = min(oldestGone ?? entry.txid, entry.txid)
-  }
 }
 
 /// The steps of recovery; run once, on the thread that owns the database.
@@ -83,16 +76,10 @@ struct PageMapRecovery {
         scan.newestKept = max(scan.newestKept, entry.txid)
       } else {
         scan.wrong.append(WrongPage(pgno: pgno, entry: entry, found: found))
-        scan.lost(entry)
       }
     }
     let known = map.live.pageCount
-    if known > pageCount {
-      scan.cutOff = known - pageCount
-      for entry in map.entries(from: Pgno(pageCount + 1), count: Int(scan.cutOff)) {
-        scan.lost(entry)
-      }
-    }
+    if known > pageCount { scan.cutOff = known - pageCount }
     return scan
   }
 

@@ -52,6 +52,13 @@ struct PrimaryRecovery {
     let trustsLive = map.isOfThisBoot
     let capture = try pages.replay(from: place, numbering: .counting)
     let now = map.live
+    // Another program can have written to the former WAL, and begun this one, while nobody looked.
+    if place.salts != map.base.place.salts, place.salts != before.place.salts {
+      let scan = try pages.scan(header, pageCount: now.pageCount)
+      if scan.differing > 0 {
+        return try leave(scan, capture, known: max(before.txid, now.txid))
+      }
+    }
     if trustsLive, now.txid == before.txid, now.checksum != before.checksum {
       let mended = try mend(header, expected: before.checksum)
       return (capture, ["\(mended) damaged entries of the page map were corrected"])
@@ -73,6 +80,19 @@ struct PrimaryRecovery {
     )
   }
 
+  /// Pages changed and nobody can say with which transactions.
+  private func leave(
+    _ scan: PageScan, _ capture: WALCapture, known: TXID
+  ) throws -> (capture: WALCapture, notes: [String]) {
+    var history = map.base.history
+    history.fork(after: .zero, above: map.base.superseding)
+    try pages.apply(scan, txid: known.next, place: capture.place)
+    try save(history, place: capture.place)
+    capture.epoch = history.current
+    let count = scan.differing
+    return (capture, ["\(count) pages changed in a WAL that is gone: a new epoch begins"])
+  }
+
   /// Pages beyond the end of the file must be in the WAL.
   private func requireWholeFile(_ header: WALIndexHeader) throws {
     guard header.frameCount > 0 else { return }
@@ -92,7 +112,8 @@ struct PrimaryRecovery {
     let scan = try pages.scan(header, pageCount: map.live.pageCount)
     var sum = map.live.checksum
     for page in scan.wrong { sum.toggle(page.entry.checksum ^ page.found) }
-    guard sum == expected else {
+    // All pages are right: then it was the sum that a damaged entry had spoiled.
+    guard sum == expected || scan.wrong.isEmpty else {
       throw PrimaryDatabase.Failure.damagedPages(path, scan.wrong.prefix(8).map(\.pgno))
     }
     try map.update { editor in
@@ -148,26 +169,21 @@ struct PrimaryRecovery {
         "\(scan.differing) pages changed while no primary ran: captured as one transaction"
       ]
     }
-    let common = lastCommon(scan)
-    history.fork(after: common, above: map.base.superseding)
-    let origin =
-      common == .zero ? "of another history" : "as they were after transaction \(common)"
-    return ["the pages are \(origin): a new epoch begins, with \(scan.differing) pages changed"]
+    // Which transactions an older copy has cannot be told from its pages: a value that was set and
+    // taken back makes an older page again. So all of the former epoch count as lost.
+    history.fork(after: .zero, above: map.base.superseding)
+    return ["\(scan.differing) pages are of another history: a new epoch begins"]
   }
 
   /// Whether the pages come after the last known transaction: one of its pages is still there, in
-  /// the same file, whose change counter did not go back.
+  /// the same file, whose change counter has grown.
   ///
-  /// A page image first came into being with its transaction, so a copy from before cannot hold it.
+  /// The page alone proves nothing: a value that was set and taken back makes an older page again.
+  /// An older copy never has a higher counter; but a commit raises it only with page 1, so later
+  /// pages can go unproven, and then begin a new epoch.
   private func continues(_ scan: PageScan, known: TXID, isSameFile: Bool) throws -> Bool {
     let counter = try checkpointer.fileChangeCounter()
-    return isSameFile && counter >= map.base.changeCounter && scan.newestKept == known
-  }
-
-  /// An older copy has all pages up to some transaction and none of those after it.
-  private func lastCommon(_ scan: PageScan) -> TXID {
-    guard let gone = scan.oldestGone, scan.newestKept < gone else { return .zero }
-    return scan.newestKept
+    return isSameFile && counter > map.base.changeCounter && scan.newestKept == known
   }
 
   /// A WAL without a single frame has no salts, and so could not prove later what came after it:

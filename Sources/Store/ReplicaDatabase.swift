@@ -23,6 +23,10 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
   /// The last transaction that is known to have been served.
   private var served = TXID.zero
   private let mapIsNew: Bool
+  /// Nothing can have been lost since the map was written.
+  private let isTrusted: Bool
+  /// Pages that recovery found to be other than the map of the same transaction says.
+  private(set) var unexplainedPages = 0
 
   public enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
     case foreignFile(String)
@@ -85,8 +89,11 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
       to: Position(database: identity, epoch: stamp.epoch, txid: stamp.txid, checksum: .empty),
       at: injector.place)
     // After a power loss the last frames may be gone, and nobody knows how many there were.
-    let isTrusted = !mapIsNew && (map.isOfThisBoot || map.base.isClean)
-    if isTrusted { served = max(map.live.txid, map.base.txid) }
+    isTrusted = !mapIsNew && (map.isOfThisBoot || map.base.isClean)
+    // A rewind can have left a later number behind, of an epoch that is gone.
+    if isTrusted, stamp.epoch == map.base.history.current {
+      served = max(map.live.txid, map.base.txid)
+    }
     awaitsUpstream = isForeign || !isTrusted || stamp.txid < served
   }
 
@@ -134,14 +141,16 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
   public func recoverMap() throws -> Bool {
     let recovery = PageMapRecovery(map: map, index: injector.index, log: injector.log)
     var scanned = true
-    if !mapIsNew, !isForeign, let header = injector.index.header(),
+    let isCurrent = isTrusted && map.live.txid == tracker.position.txid
+    if isTrusted, !isForeign, let header = injector.index.header(),
       let place = recovery.connectingPlace(header),
       (try? recovery.replay(from: place, numbering: .stamped)) != nil,
       map.live.txid == tracker.position.txid
     {
       scanned = false
     } else {
-      _ = try scanPages()
+      let differing = try scanPages()
+      if isCurrent { unexplainedPages = differing }
     }
     var position = tracker.position
     position.checksum = map.live.checksum
@@ -184,6 +193,10 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     }
     let checksum = map.checksumOfEntries(pageCount: map.live.pageCount)
     try map.update { $0.live.checksum = checksum }
+    // Until the comparison is through, this node must not look as if it agreed.
+    var position = tracker.position
+    position.checksum = checksum
+    tracker.advance(to: position, at: injector.place)
   }
 
   private func pageCount(_ header: WALIndexHeader) throws -> UInt32 {
@@ -227,6 +240,13 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     base.history = tracker.epochs
     base.isClean = isClean
     return base
+  }
+
+  /// Notes durably where this replica stands, after it has changed to another history.
+  public func noteHistory() throws {
+    let epoch = tracker.position.epoch
+    guard map.base.history.current != epoch || map.base.txid > map.live.txid else { return }
+    try map.saveBase(presentBase())
   }
 
   /// Makes everything durable at an orderly stop, so that the next start may trust it.

@@ -37,6 +37,9 @@ public enum Restore {
       throw Failure.same(path)
     }
     let part = path + "-restoring"
+    guard Disk.fileNumber(source) != Disk.fileNumber(part) || !Disk.exists(part) else {
+      throw Failure.same(part)
+    }
     try Disk.remove(part)
     let bytes: Int
     do {
@@ -77,14 +80,18 @@ public enum Restore {
     if header?.stamp != nil { throw Failure.replicaFile(path) }
     let map = try? PageMapFile(opening: PrimaryDatabase.pageMapPath(of: path))
     // A damaged database cannot be settled; its WAL goes with it.
-    if header != nil { try RoleChange.requireUnused(path) }
+    if header != nil {
+      try RoleChange.requireUnused(path)
+      // Everything in one file: a crash between two renames must not leave half of it.
+      try? RoleChange.foldLog(path)
+    }
     let kept = DivergedCopies.freePath(
       of: path,
       Position(
         database: .zero, epoch: map?.base.history.current ?? Epoch(0),
         txid: map?.live.txid ?? .zero, checksum: .empty))
-    if Disk.exists(path + "-wal") { try Disk.rename(path + "-wal", to: kept + "-wal") }
     try Disk.rename(path, to: kept)
+    if Disk.exists(path + "-wal") { try Disk.rename(path + "-wal", to: kept + "-wal") }
     try DivergedCopies.prune(path)
     return kept
   }

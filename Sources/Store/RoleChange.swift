@@ -77,6 +77,9 @@ public enum RoleChange {
     let database = try ReplicaDatabase(path: path, header: header)
     guard !database.isForeign else { throw Failure.foreignWrite(path) }
     let isNew = try database.recoverMap()
+    guard database.unexplainedPages == 0 else {
+      throw Failure.unsound(path, "\(database.unexplainedPages) pages changed by themselves")
+    }
     let map = database.map
     guard map.identity.database.low != 0 else { throw Failure.neverConnected(path) }
     if !isNew {

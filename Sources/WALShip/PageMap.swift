@@ -70,7 +70,7 @@ public struct EpochHistory: Hashable, Sendable {
   ) {
     forks.append(EpochFork(epoch: current, last: last))
     if forks.count > Self.forksMax { forks.removeFirst(forks.count - Self.forksMax) }
-    current = Epoch(min(max(current, other).rawValue, Epoch.max.rawValue) + step)
+    current = Epoch(min(max(current, other).rawValue + step, Epoch.max.rawValue))
   }
 }
 

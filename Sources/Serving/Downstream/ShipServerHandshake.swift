@@ -50,8 +50,10 @@ extension ShipServerSession {
       return refuse(
         .pageSize, "the follower's pages have \(join.pageSize) bytes, this node's \(pageSize)")
     }
-    if join.want != .copy, join.seen > source.tracker.epochs.current {
-      source.superseded(join.seen)
+    let ours = source.tracker.epochs.current
+    if join.want != .copy, join.seen > ours {
+      // So many promotions were not: it is a mistake, or worse.
+      if join.seen.rawValue - ours.rawValue < 1 << 16 { source.superseded(join.seen) }
       return refuse(
         .olderHistory,
         "the follower has seen epoch \(join.seen), this node is still in epoch "
@@ -63,7 +65,8 @@ extension ShipServerSession {
       return refuse(.notReady, "this node is changing over to another history")
     }
     let theirs = join.position
-    if source.role == .replica, join.want == .follow, theirs.txid > position.txid,
+    // Only the primary may take back what a follower has served.
+    if source.role == .replica, join.want != .copy, theirs.txid > position.txid,
       history.contains(epoch: theirs.epoch, txid: theirs.txid)
     {
       return refuse(.notReady, "this replica is behind the follower")

@@ -93,7 +93,7 @@ extension LineSession {
   private func unansweredPosition(
     _ response: EngineResponse, _ options: RequestOptions
   ) -> Admission {
-    if options.lagPolicy == .stale { return .hereStale }
+    if options.lagPolicy == .stale, node.gate.admit([]) == .here { return .hereStale }
     let unknown = RequestError(.primaryUnavailable, "the primary did not tell its position")
     return .failed(response.failure?.error ?? unknown)
   }

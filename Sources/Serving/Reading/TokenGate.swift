@@ -48,6 +48,7 @@ public struct TokenGate: Sendable {
 
   /// Judges a read by its options and by what its session has seen.
   public func admit(_ options: RequestOptions, session: Token?) -> Admission {
+    if let refused = refusedAsDamaged { return refused }
     switch options.read {
     case .local: break
     case .primary:
@@ -68,9 +69,7 @@ public struct TokenGate: Sendable {
 
   /// Judges a read by tokens alone.
   public func admit(_ tokens: [Token]) -> Admission {
-    if let damage = health.damage {
-      return role == .replica ? .forward : .failed(RequestError(.damaged, damage))
-    }
+    if let refused = refusedAsDamaged { return refused }
     var mustWait = false
     for token in tokens {
       switch check(token) {
@@ -80,6 +79,12 @@ public struct TokenGate: Sendable {
       }
     }
     return mustWait ? .wait(tokens) : .here
+  }
+
+  /// What is known to be damaged is not served, however old an answer may be.
+  private var refusedAsDamaged: Admission? {
+    guard let damage = health.damage else { return nil }
+    return role == .replica ? .forward : .failed(RequestError(.damaged, damage))
   }
 
   private func check(_ token: Token) -> Check {

@@ -252,6 +252,32 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
     }
   }
 
+  /// Makes room for the entries of so many pages, so that noting them cannot fail.
+  ///
+  /// - Throws: `DiskError` when the disk is full; nothing was changed.
+  public func reserve(pages: Int) throws(DiskError) {
+    let result: Result<Void, DiskError> = lock.withLock { _ in
+      do throws(DiskError) {
+        if pages > capacity { try grow(to: pages) }
+        return .success(())
+      } catch { return .failure(error) }
+    }
+    try result.get()
+  }
+
+  /// Takes the sum of the entries as the checksum of the database, after all entries were found to
+  /// be right.
+  ///
+  /// - Returns: whether it was another one.
+  public func balance() -> Bool {
+    lock.withLock { _ in
+      let sum = sumOfEntries(pageCount: liveRecord.pageCount, from: .empty)
+      guard sum != liveRecord.checksum else { return false }
+      liveRecord.checksum = sum
+      return true
+    }
+  }
+
   /// The pages after `cursor` that changed after `txid`, at most `limit`, in order, looking at
   /// `scan` pages at most.
   ///

@@ -40,16 +40,19 @@ public enum Restore {
     guard Disk.fileNumber(source) != Disk.fileNumber(part) || !Disk.exists(part) else {
       throw Failure.same(part)
     }
-    try Disk.remove(part)
+    try requireReplaceable(path)
+    let map = (try? PageMapFile(opening: PrimaryDatabase.pageMapPath(of: path)))?.base
     let bytes: Int
+    let former: String?
     do {
+      try Disk.remove(part)
       bytes = try copy(source, to: part)
+      try requireSound(part, named: source)
+      former = try setAside(path)
     } catch {
-      try? Disk.remove(part)
+      for suffix in ["", "-wal", "-shm"] { try? Disk.remove(part + suffix) }
       throw error
     }
-    let map = (try? PageMapFile(opening: PrimaryDatabase.pageMapPath(of: path)))?.base
-    let former = try setAside(path)
     // The page map stays: it tells which transactions the copy has.
     for suffix in ["-wal", "-shm"] { try Disk.remove(path + suffix) }
     try Disk.rename(part, to: path)
@@ -60,8 +63,6 @@ public enum Restore {
   /// Copies the pages of a database, with what its WAL holds, as they are at one moment.
   private static func copy(_ source: String, to part: String) throws -> Int {
     let pages = try PageComparison(path: source)
-    let findings = try pages.integrityCheck()
-    guard findings == ["ok"] else { throw Failure.damaged(source, findings.first ?? "unreadable") }
     let file = try DiskFile(path: part, mode: .create, operation: .openCopy)
     let pageBytes = pages.pageSize.bytes
     for number in 0..<pages.pageCount where Pgno(number + 1) != pages.pageSize.lockPage {
@@ -73,11 +74,31 @@ public enum Restore {
     return Int(pages.pageCount) * pageBytes
   }
 
-  /// Gives the present database another name, and notes whose it was.
+  /// Lets SQLite check the copy: to look at the source itself would leave files beside it.
+  private static func requireSound(_ part: String, named source: String) throws {
+    do {
+      let connection = try Connection(path: part, mode: .readWrite)
+      let finding = try connection.query("PRAGMA integrity_check(1)").first?.first
+      guard finding == .text("ok") else {
+        throw Failure.damaged(source, finding.map { "\($0)" } ?? "SQLite cannot check it")
+      }
+    } catch let error as SQLiteError {
+      throw Failure.damaged(source, error.message)
+    }
+    for suffix in ["-wal", "-shm"] { try Disk.remove(part + suffix) }
+  }
+
+  private static func requireReplaceable(_ path: String) throws {
+    guard let size = Disk.size(path), size > 0 else { return }
+    let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100))
+    if header?.stamp != nil { throw Failure.replicaFile(path) }
+    if header != nil { try RoleChange.requireUnused(path) }
+  }
+
+  /// Gives the present database another name.
   private static func setAside(_ path: String) throws -> String? {
     guard let size = Disk.size(path), size > 0 else { return nil }
     let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100))
-    if header?.stamp != nil { throw Failure.replicaFile(path) }
     let map = try? PageMapFile(opening: PrimaryDatabase.pageMapPath(of: path))
     // A damaged database cannot be settled; its WAL goes with it.
     if header != nil {

@@ -33,10 +33,10 @@ public enum RoleChange {
   /// Makes the file of a stopped replica, or of a primary that was superseded, a primary's, in a
   /// new epoch.
   ///
-  /// - Returns: where the new primary stands.
+  /// - Returns: the new epoch, and the last transaction that it builds on.
   /// - Throws: `Failure`, `PrimaryDatabase.Failure`, `WALInjector.Failure.inUse`, `SQLiteError`,
   ///   `DiskError`.
-  public static func promote(_ path: String) throws -> Position {
+  public static func promote(_ path: String) throws -> (epoch: Epoch, after: TXID) {
     guard let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100)) else {
       throw PrimaryDatabase.Failure.notADatabase(path)
     }
@@ -47,7 +47,8 @@ public enum RoleChange {
     if header.stamp != nil {
       try rewriteFirstPage(path, pageSize: header.pageSize) { PositionStamp.clear($0) }
     }
-    return try PrimaryDatabase(path: path).close()
+    _ = try PrimaryDatabase(path: path).close()
+    return (known.history.current, known.history.forks.last?.last ?? .zero)
   }
 
   private static func primaryIdentity(_ path: String) throws -> DatabaseIdentity {

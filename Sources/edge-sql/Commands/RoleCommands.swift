@@ -22,10 +22,9 @@ struct PromoteCommand: ParsableCommand {
   func run() throws {
     try reportingFailures {
       try reportingRoleFailures(file) {
-        let position = try RoleChange.promote(file)
+        let (epoch, last) = try RoleChange.promote(file)
         Console.output.write(
-          "\(file) is a primary's now: epoch \(position.epoch) begins after transaction \(position.txid)\n"
-        )
+          "\(file) is a primary's now: epoch \(epoch) begins after transaction \(last)\n")
       }
     }
   }

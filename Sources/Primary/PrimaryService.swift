@@ -90,7 +90,8 @@ public final class PrimaryService: Service, Sendable {
             map: database.map,
             ring: ring, pages: pages, primary: writer, lineage: { [] },
             contactMilliseconds: { 0 }, doubt: { scrubber.request() },
-            superseded: { halt.superseded(by: $0) }),
+            superseded: { halt.superseded(by: $0) },
+            overtaken: { writer.overtaken(by: $0) }),
           secret: options.secret, logger: logger)
       }
       halt.shipServer = shipServer

@@ -197,6 +197,27 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     try database.captureAll()
   }
 
+  /// A follower has transactions of the present epoch that this primary never had.
+  func overtaken(by ahead: Position) {
+    thread.submit { [self] in
+      let position = database.tracker.position
+      guard failure == nil, open == nil, ahead.epoch == position.epoch, ahead.txid > position.txid
+      else { return }
+      do {
+        guard try database.leaveEpoch() else { return }
+        logger.critical(
+          """
+          a replica has transactions that this primary lost: its files are of an earlier moment, \
+          and a new epoch begins
+          """,
+          metadata: [
+            "replica": "\(ahead)", "primary": "\(position)",
+            "epoch": "\(database.tracker.position.epoch)",
+          ])
+      } catch { fail(error) }
+    }
+  }
+
   /// Accepts no write any more; `reason` is the answer to all that come.
   func halt(_ reason: RequestError) {
     thread.submit { [self] in

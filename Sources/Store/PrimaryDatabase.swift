@@ -16,6 +16,8 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
   /// Used by one thread at a time: the checkpoint thread while the node runs.
   public let checkpointer: Checkpointer
   public private(set) var capture: WALCapture
+  /// Where the database stood when it was opened.
+  private let start: Position
   /// May be used from any thread.
   public let logWatch: LogWatch
   private let index: WALIndex
@@ -136,11 +138,10 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     let live = map.live
     let history = map.base.history
     try DatabaseIdentity(map).save(path)
-    tracker = PositionTracker(
-      position: Position(
-        database: map.identity.database, epoch: history.current, txid: live.txid,
-        checksum: live.checksum),
-      place: capture.place, history: history)
+    start = Position(
+      database: map.identity.database, epoch: history.current, txid: live.txid,
+      checksum: live.checksum)
+    tracker = PositionTracker(position: start, place: capture.place, history: history)
     logWatch = LogWatch(index: index, log: log.file)
   }
 
@@ -211,6 +212,27 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     } catch is PageMapIdentity.Failure {
       return nil
     }
+  }
+
+  /// Begins a new epoch behind what was here at the start: a follower has transactions of this epoch
+  /// that this file never had, so all files of this primary were those of an earlier moment.
+  ///
+  /// - Returns: whether it did: not when the epoch has changed since the start.
+  public func leaveEpoch() throws -> Bool {
+    try captureAll()
+    var history = tracker.epochs
+    guard history.current == start.epoch else { return false }
+    history.fork(after: start.txid, above: map.base.superseding)
+    var base = map.base
+    base.history = history
+    try map.saveBase(base)
+    try DatabaseIdentity(map).save(path)
+    capture.epoch = history.current
+    var position = tracker.position
+    position.epoch = history.current
+    tracker.advance(to: position, at: capture.place, history: history)
+    onAdvance()
+    return true
   }
 
   /// Notes durably that another primary has begun a later epoch: the next start refuses to go on.

@@ -69,9 +69,10 @@ struct PrimaryRecovery {
     // The WAL ends before what was seen of it: its end was damaged, or it is an older copy. The map
     // speaks of pages that are gone.
     let scan = try pages.scan(header, pageCount: now.pageCount)
-    try pages.apply(scan, txid: now.txid, place: now.place)
     var history = map.base.history
     history.fork(after: now.txid, above: map.base.superseding)
+    try begin(history)
+    try pages.apply(scan, txid: now.txid, place: now.place)
     try save(history, place: capture.place)
     capture.epoch = history.current
     let lost = "transactions \(now.txid.next) to \(before.txid)"
@@ -86,6 +87,7 @@ struct PrimaryRecovery {
   ) throws -> (capture: WALCapture, notes: [String]) {
     var history = map.base.history
     history.fork(after: .zero, above: map.base.superseding)
+    try begin(history)
     try pages.apply(scan, txid: known.next, place: capture.place)
     try save(history, place: capture.place)
     capture.epoch = history.current
@@ -137,6 +139,7 @@ struct PrimaryRecovery {
     let scan = try pages.scan(header, pageCount: count)
     var history = map.base.history
     let notes = try judge(scan, known: known, isSameFile: isSameFile, &history)
+    try begin(history)
     try pages.apply(scan, txid: known.next, place: header.place)
     if scan.differing == 0 { try map.update { $0.live.txid = known } }
     let capture = WALCapture(
@@ -191,6 +194,15 @@ struct PrimaryRecovery {
   private func beginLog() throws {
     let version = try connection.queryInteger("PRAGMA user_version") ?? 0
     try connection.execute("PRAGMA user_version=\(version)")
+  }
+
+  /// Notes a new epoch before the map agrees with the pages: a start that was cut off in between
+  /// would find nothing that differs, and go on in the old one.
+  private func begin(_ history: EpochHistory) throws {
+    guard map.base.history != history else { return }
+    var base = map.base
+    base.history = history
+    try map.saveBase(base)
   }
 
   private func save(_ history: EpochHistory, place: LogPlace) throws {

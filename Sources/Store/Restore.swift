@@ -53,7 +53,7 @@ public enum Restore {
       for suffix in ["", "-wal", "-shm"] { try? Disk.remove(part + suffix) }
       throw error
     }
-    // The page map stays: it tells which transactions the copy has.
+    // The page map stays: with it the next start sees that these are the pages of another history.
     for suffix in ["-wal", "-shm"] { try Disk.remove(path + suffix) }
     try Disk.rename(part, to: path)
     let position = try RoleChange.beginEpoch(path, after: map?.history.current)

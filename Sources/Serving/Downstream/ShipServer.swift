@@ -27,6 +27,8 @@ public struct ShipSource: Sendable {
   public var doubt: @Sendable () -> Void
   /// A follower has seen this later epoch, of another primary.
   public var superseded: @Sendable (Epoch) -> Void
+  /// A follower stands behind a transaction of the present epoch that this primary does not have.
+  public var overtaken: @Sendable (Position) -> Void
 
   public init(
     role: NodeRole, node: NodeIdentity, tracker: PositionTracker, map: PageMapFile,
@@ -35,7 +37,8 @@ public struct ShipSource: Sendable {
     lineage: @escaping @Sendable () -> [DatabaseID],
     contactMilliseconds: @escaping @Sendable () -> UInt64,
     doubt: @escaping @Sendable () -> Void,
-    superseded: @escaping @Sendable (Epoch) -> Void = { _ in }
+    superseded: @escaping @Sendable (Epoch) -> Void = { _ in },
+    overtaken: @escaping @Sendable (Position) -> Void = { _ in }
   ) {
     self.role = role
     self.node = node
@@ -48,6 +51,7 @@ public struct ShipSource: Sendable {
     self.contactMilliseconds = contactMilliseconds
     self.doubt = doubt
     self.superseded = superseded
+    self.overtaken = overtaken
   }
 }
 

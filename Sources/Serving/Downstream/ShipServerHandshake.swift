@@ -71,6 +71,12 @@ extension ShipServerSession {
     {
       return refuse(.notReady, "this replica is behind the follower")
     }
+    if source.role == .primary, join.want != .copy, theirs.epoch == position.epoch,
+      theirs.txid > position.txid
+    {
+      source.overtaken(theirs)
+      return refuse(.notReady, "the follower has transactions that this primary lost")
+    }
     let (plan, scope) = plan(for: join, at: position, history)
     isComparison = plan == .compare
     followerPages = FollowerPages(scope)

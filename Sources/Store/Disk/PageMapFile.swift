@@ -120,9 +120,12 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
   /// Call it before the WAL that holds the transactions up to `base` may be reset.
   public func saveBase(_ base: PageMapBase) throws(DiskError) {
     try saveBase { record in
+      // Whoever read the record before another one changed it must not take that back.
       let superseding = max(record.superseding, base.superseding)
+      let former = record.history
       record = base
       record.superseding = superseding
+      if former.current > base.history.current { record.history = former }
     }
   }
 

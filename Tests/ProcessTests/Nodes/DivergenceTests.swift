@@ -139,6 +139,42 @@ extension NodeTests {
       #expect(cluster.link.bytes(.down) - copied < 200_000)
     }
 
+    /// The snapshot of a volume, put back as a whole: only a replica can tell that it is old.
+    @Test func row18_allFilesOfAPrimaryAreOfAnEarlierMoment() throws {
+      let cluster = try Cluster(replicas: 1, prepare: { try Ballast.make($0) })
+      try cluster.primary.note("kept")
+      try cluster.settle()
+      let kept = try #require(try cluster.primary.connect().request(".token").token)
+      let epoch = try #require(try cluster.primary.status("epoch")?.integer)
+      cluster.primary.suspend()
+      let files = try ["", "-wal", "-pagemap", "-identity"].map {
+        ($0, try Files.read(cluster.primary.database + $0))
+      }
+      cluster.primary.resume()
+      for number in 0..<20 { try cluster.primary.note("lost \(number)") }
+      try cluster.settle()
+      let lost = try #require(try cluster.primary.connect().request(".token").token)
+      let moved = cluster.link.bytes(.down) + cluster.link.bytes(.up)
+      try cluster.primary.whileKilled {
+        for (suffix, bytes) in files { try cluster.directory.write("primary.db" + suffix, bytes) }
+        unlink(cluster.primary.database + "-shm")
+      }
+      try eventually("a new epoch begins") {
+        try #require(try cluster.primary.status("epoch")?.integer) > epoch
+      }
+      try cluster.primary.note("after")
+      try eventually("the replica follows") {
+        try cluster.replica.status("epoch") == cluster.primary.status("epoch")
+      }
+      try cluster.requireEqual()
+      let client = try cluster.replica.connect()
+      let sql = "SELECT count(*) FROM notes"
+      #expect(try client.query(sql, [], [("token", .string(lost))]).error == "TOKEN_EPOCH")
+      #expect(try client.query(sql, [], [("token", .string(kept))]).integer == 2)
+      #expect(try cluster.replica.status("diverged")?.elements.count == 1)
+      #expect(cluster.link.bytes(.down) + cluster.link.bytes(.up) - moved < 100_000)
+    }
+
     @Test func anotherFileUnderAPrimaryIsAnotherHistory() throws {
       let cluster = try Cluster(replicas: 1, prepare: { try Ballast.make($0, rows: 100) })
       try cluster.settle()
@@ -189,6 +225,33 @@ extension NodeTests {
       try eventually("it follows") { try ahead.txid() == cluster.primary.txid() }
       try samePages(cluster.primary.database, ahead.database)
       #expect(try ahead.status("diverged")?.elements.isEmpty == true)
+    }
+
+    /// A database that got another page size is still the same one, but no page of it is.
+    @Test func row25_anotherPageSizeUpstreamIsRefusedUnlessReset() throws {
+      let cluster = try Cluster(replicas: 1, prepare: { try Ballast.make($0, rows: 20) })
+      try cluster.settle()
+      let database = try cluster.primary.status("database")
+      try cluster.primary.terminate()
+      do {
+        let connection = try Connection(path: cluster.primary.database, mode: .readWrite)
+        try connection.execute("PRAGMA journal_mode=DELETE; PRAGMA page_size=8192")
+        try connection.allowingVacuum { () throws(SQLiteError) in
+          try connection.execute("VACUUM")
+        }
+      }
+      try cluster.primary.start()
+      #expect(try cluster.primary.status("database") == database)
+      #expect(try cluster.primary.status("page_size") == 8192)
+      let replica = cluster.replica
+      try eventually("the replica says why") {
+        try replica.status("upstream", "last_error")?.text?.contains("8192") == true
+      }
+      #expect(try replica.connect().integer("SELECT count(*) FROM ballast") == 20)
+      replica.kill()
+      replica.arguments.append("--reset")
+      try replica.start()
+      try cluster.requireEqual()
     }
 
     @Test func row21_anotherDatabaseIsRefusedUnlessReset() throws {

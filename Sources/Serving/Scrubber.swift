@@ -35,7 +35,7 @@ public struct ScrubStatus: Equatable, Sendable {
 }
 
 /// The background check of one database. Safe to use from any thread.
-public final class Scrubber: @unchecked Sendable {  // `check` is confined to `thread`
+public final class Scrubber: @unchecked Sendable {  // `check` is used by one pass at a time
   /// What one pass found.
   public struct Report: Equatable, Sendable {
     public var pages: UInt32 = 0
@@ -61,7 +61,6 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
   private let timers: any EventLoop
   private let canRepair: Bool
   private let onDamage: @Sendable ([WrongPage]) -> Void
-  private let thread = DatabaseThread()
   private let state = Mutex(State())
   private var check: PageCheck?
 
@@ -102,10 +101,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
   }
 
   /// Ends a pass that runs. No damage is reported any more once the thread is idle.
-  public func stop() {
-    state.withLock { $0.isStopped = true }
-    thread.stop()
-  }
+  public func stop() { state.withLock { $0.isStopped = true } }
 
   /// - Returns: false when this has been stopped; a pass that is queued or runs by then still
   ///   answers those who wait for it.
@@ -117,9 +113,19 @@ public final class Scrubber: @unchecked Sendable {  // `check` is confined to `t
       guard !state.isStopped else { return false }
       if hurried { state.isHurried = true }
       if let completion { state.waiting.append(completion) }
-      if !state.isQueued { state.isQueued = thread.submit { [self] in pass() } }
+      if !state.isQueued {
+        state.isQueued = true
+        startPass()
+      }
       return true
     }
+  }
+
+  /// A pass has a thread of its own: an idle node needs none for what happens once a day.
+  private func startPass() {
+    let thread = DatabaseThread()
+    thread.submit { [self] in pass() }
+    thread.stop()
   }
 
   // MARK: On the thread

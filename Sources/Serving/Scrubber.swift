@@ -198,7 +198,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
     wrong = try wrong.filter { page in try patiently { try check.confirm(page.pgno) } == page }
     if !wrong.isEmpty {
       try judge(wrong, &report)
-    } else if map.balance() {
+    } else if try map.balance() {
       report.mended += 1
       state.withLock { $0.status.mended += 1 }
     }

@@ -29,7 +29,7 @@ public final class PageComparison {
 
   /// Pins the present state of a database.
   public init(path: String) throws {
-    guard let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100)) else {
+    guard let header = try DatabaseHeader(file: path) else {
       throw PrimaryDatabase.Failure.notADatabase(path)
     }
     self.path = path

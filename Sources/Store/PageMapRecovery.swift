@@ -56,9 +56,8 @@ struct PageMapRecovery {
       editor.live.pageCount = pageCount
       editor.live.txid = txid
       editor.live.place = place
+      editor.balance()
     }
-    let checksum = map.checksumOfEntries(pageCount: pageCount)
-    try map.update { $0.live.checksum = checksum }
   }
 
   /// Compares every page with the map, and changes nothing. The caller keeps writers out.

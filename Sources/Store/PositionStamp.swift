@@ -69,6 +69,13 @@ public struct DatabaseHeader: Equatable, Sendable {
   public var pageCount: UInt32
   public var stamp: PositionStamp?
 
+  /// Reads the header of a file that no connection of this process has open.
+  ///
+  /// - Returns: nil when the file does not begin as a SQLite database.
+  public init?(file path: String) throws(DiskError) {
+    self.init(try Disk.readPrefix(of: path, count: 100))
+  }
+
   /// - Returns: nil when the bytes do not begin a SQLite database.
   public init?(_ bytes: [UInt8]) {
     guard bytes.count >= 100, bytes.starts(with: Array("SQLite format 3\u{0}".utf8)) else {

@@ -153,7 +153,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
       if hadPages { throw Failure.missing(path) }
       return
     }
-    guard let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100)) else {
+    guard let header = try DatabaseHeader(file: path) else {
       throw Failure.notADatabase(path)
     }
     if header.stamp != nil { throw Failure.replicaFile(path) }

@@ -52,7 +52,7 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
       try Disk.requireFolder(of: path)
       return nil
     }
-    let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100))
+    let header = try DatabaseHeader(file: path)
     guard let header, header.stamp != nil else { throw Failure.foreignFile(path) }
     return header
   }
@@ -185,17 +185,16 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
 
   /// Notes what the bytes of some pages really are, before all pages are compared.
   public func correctMap(_ wrong: [WrongPage]) throws {
-    guard !wrong.isEmpty || map.imbalance != .empty else { return }
     try map.update { editor in
       for page in wrong {
         try editor.set(page.pgno, PageMapEntry(txid: page.entry.txid, checksum: page.found))
       }
     }
-    let checksum = map.checksumOfEntries(pageCount: map.live.pageCount)
-    try map.update { $0.live.checksum = checksum }
+    let wasUnbalanced = try map.balance()
+    guard !wrong.isEmpty || wasUnbalanced else { return }
     // Until the comparison is through, this node must not look as if it agreed.
     var position = tracker.position
-    position.checksum = checksum
+    position.checksum = map.live.checksum
     tracker.advance(to: position, at: injector.place)
   }
 

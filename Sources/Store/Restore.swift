@@ -90,7 +90,7 @@ public enum Restore {
 
   private static func requireReplaceable(_ path: String) throws {
     guard let size = Disk.size(path), size > 0 else { return }
-    let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100))
+    let header = try DatabaseHeader(file: path)
     if header?.stamp != nil { throw Failure.replicaFile(path) }
     if header != nil { try RoleChange.requireUnused(path) }
   }
@@ -98,7 +98,7 @@ public enum Restore {
   /// Gives the present database another name.
   private static func setAside(_ path: String) throws -> String? {
     guard let size = Disk.size(path), size > 0 else { return nil }
-    let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100))
+    let header = try DatabaseHeader(file: path)
     let map = try? PageMapFile(opening: PrimaryDatabase.pageMapPath(of: path))
     // A damaged database cannot be settled; its WAL goes with it.
     if header != nil {

@@ -37,7 +37,7 @@ public enum RoleChange {
   /// - Throws: `Failure`, `PrimaryDatabase.Failure`, `WALInjector.Failure.inUse`, `SQLiteError`,
   ///   `DiskError`.
   public static func promote(_ path: String) throws -> (epoch: Epoch, after: TXID) {
-    guard let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100)) else {
+    guard let header = try DatabaseHeader(file: path) else {
       throw PrimaryDatabase.Failure.notADatabase(path)
     }
     guard Disk.exists(PrimaryDatabase.pageMapPath(of: path)) else { throw Failure.notKnown(path) }
@@ -119,7 +119,7 @@ public enum RoleChange {
   ///
   /// - Returns: where the replica stands.
   public static func demote(_ path: String) throws -> Position {
-    guard let header = DatabaseHeader(try Disk.readPrefix(of: path, count: 100)) else {
+    guard let header = try DatabaseHeader(file: path) else {
       throw PrimaryDatabase.Failure.notADatabase(path)
     }
     guard header.stamp == nil else { throw Failure.alreadyReplica(path) }

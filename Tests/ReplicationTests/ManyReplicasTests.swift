@@ -7,9 +7,10 @@ import Serving
 import Testing
 
 @Suite struct ManyReplicasTests {
-  @Test func aHundredReplicasOfOnePrimary() async throws {
-    let count = 100
-    let directory = try TestDirectory()
+  /// A primary with an empty table, and a client of it.
+  private static func primary(
+    in directory: TestDirectory
+  ) async throws -> (PrimaryService, LineConnection) {
     var options = NodeOptions()
     options.listen = NodeAddress(host: "127.0.0.1", port: 0)
     options.ship = NodeAddress(host: "127.0.0.1", port: 0)
@@ -18,6 +19,13 @@ import Testing
         databasePath: directory.file("primary.db"), options: options))
     let client = try LineConnection(port: try #require(primary.listenAddress?.port))
     try client.run("CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)")
+    return (primary, client)
+  }
+
+  @Test func aHundredReplicasOfOnePrimary() async throws {
+    let count = 100
+    let directory = try TestDirectory()
+    let (primary, client) = try await Self.primary(in: directory)
     let upstream = NodeAddress(host: "127.0.0.1", port: try #require(primary.shipAddress?.port))
     let threads = Self.threadCount
     var replicas: [ReplicaService] = []
@@ -49,14 +57,7 @@ import Testing
   /// writes it, and begins its WAL anew.
   @Test func aReplicaStopsAndStartsAgainInOneProcess() async throws {
     let directory = try TestDirectory()
-    var options = NodeOptions()
-    options.listen = NodeAddress(host: "127.0.0.1", port: 0)
-    options.ship = NodeAddress(host: "127.0.0.1", port: 0)
-    let primary = try await PrimaryService(
-      configuration: PrimaryConfiguration(
-        databasePath: directory.file("primary.db"), options: options))
-    let client = try LineConnection(port: try #require(primary.listenAddress?.port))
-    try client.run("CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)")
+    let (primary, client) = try await Self.primary(in: directory)
     let upstream = NodeAddress(host: "127.0.0.1", port: try #require(primary.shipAddress?.port))
     var own = NodeOptions()
     own.checkpointFrames = 20

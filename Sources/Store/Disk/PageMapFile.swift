@@ -234,6 +234,11 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
       for index in Int(pageCount)..<map.capacity { map.store(Pgno(UInt32(index + 1)), .absent) }
     }
 
+    /// Computes anew what the entries add up to.
+    mutating func balance() {
+      live.checksum = map.sumOfEntries(pageCount: live.pageCount, from: .empty)
+    }
+
     /// Lets no entry name a later transaction than the last one: after a history was left.
     public func clamp() {
       for index in 0..<min(Int(live.pageCount), map.capacity) {
@@ -266,19 +271,6 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
       } catch { return .failure(error) }
     }
     try result.get()
-  }
-
-  /// Takes the sum of the entries as the checksum of the database, after all entries were found to
-  /// be right.
-  ///
-  /// - Returns: whether it was another one.
-  public func balance() -> Bool {
-    lock.withLock { _ in
-      let sum = sumOfEntries(pageCount: liveRecord.pageCount, from: .empty)
-      guard sum != liveRecord.checksum else { return false }
-      liveRecord.checksum = sum
-      return true
-    }
   }
 
   /// The pages after `cursor` that changed after `txid`, at most `limit`, in order, looking at
@@ -332,12 +324,16 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
     return sum
   }
 
-  /// What the checksums of the entries and that of the database differ by: nothing, unless entries
-  /// were damaged.
+  /// Takes the sum of the entries as the checksum of the database, after all of them were found to be
+  /// right. Both are kept up to date apart from each other, so the one tells of damage to the other.
   ///
-  /// Both are kept up to date apart from each other, so the one tells of damage to the other.
-  public var imbalance: DatabaseChecksum {
-    lock.withLock { _ in sumOfEntries(pageCount: liveRecord.pageCount, from: liveRecord.checksum) }
+  /// - Returns: whether it was another one.
+  public func balance() throws -> Bool {
+    try update { editor in
+      let former = editor.live.checksum
+      editor.balance()
+      return editor.live.checksum != former
+    }
   }
 
   /// Corrects damaged entries, whose pages were found to be right.

@@ -39,7 +39,7 @@ struct PageRepair {
   // MARK: A file
 
   private func repairFile() async throws {
-    guard let header = DatabaseHeader(try Disk.readPrefix(of: target, count: 100)) else {
+    guard let header = try DatabaseHeader(file: target) else {
       throw PrimaryDatabase.Failure.notADatabase(target)
     }
     guard header.stamp != nil else {

@@ -38,7 +38,7 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
   private let queue = Mutex(Queue())
   private let groups: WriteGroups
   private var open: OpenTransaction?
-  private var nextTransaction = UInt64.random(in: 1...(1 << 48))
+  private var nextTransaction = Chance.number(in: 1...(1 << 48) as ClosedRange<UInt64>)
   /// Set when the database can no longer be written: what an operator must know.
   private var failure: RequestError?
 
@@ -178,8 +178,11 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
       return (pending, response)
     }
     // One hop for each event loop, not for each request.
-    for (_, group) in Dictionary(grouping: answered, by: { ObjectIdentifier($0.0.loop) }) {
-      group[0].0.loop.execute {
+    var left = answered[...]
+    while let loop = left.first?.0.loop {
+      let group = left.filter { $0.0.loop === loop }
+      left.removeAll { $0.0.loop === loop }
+      loop.execute {
         for (pending, response) in group { pending.completion(response) }
       }
     }

@@ -2,7 +2,6 @@
 
 import Logging
 import NIOCore
-import NIOPosix
 import Serving
 import Store
 import Synchronization
@@ -23,6 +22,14 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
     var progress: NodeStatus.CopyProgress?
     var lastError: String?
     var lineage: [DatabaseID] = []
+
+    /// The age of the last contact with the primary; nil before the first one.
+    func contactMilliseconds(now: UInt64) -> UInt64? {
+      guard let heardNanoseconds, contactMilliseconds < ShipHeartbeat.noContactMilliseconds else {
+        return nil
+      }
+      return (now - min(now, heardNanoseconds)) / 1_000_000 + contactMilliseconds
+    }
   }
 
   private struct Waiting {
@@ -36,7 +43,8 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
   let node: NodeIdentity
   let secret: ShipSecret?
   let logger: Logger
-  private let addresses: [(host: String, port: Int)]
+  private let addresses: [NodeAddress]
+  private let link: UpstreamLink
   private var nextAddress = 0
   private var failures = 0
   private var session: UpstreamSession?
@@ -54,9 +62,10 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
   private static let pauseMillisecondsMax: Int64 = 2000
 
   init(
-    loop: any EventLoop, content: ReplicaContent, addresses: [(host: String, port: Int)],
-    node: NodeIdentity, secret: ShipSecret?, logger: Logger
+    loop: any EventLoop, content: ReplicaContent, addresses: [NodeAddress], node: NodeIdentity,
+    secret: ShipSecret?, logger: Logger, link: @escaping UpstreamLink = connectByTCP
   ) {
+    self.link = link
     self.loop = loop
     self.content = content
     self.addresses = addresses
@@ -93,30 +102,15 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
     }
     let address = addresses[nextAddress % addresses.count]
     update { status in
-      status.address = "\(address.host):\(address.port)"
+      status.address = "\(address)"
       status.state = "connecting"
     }
     let bound = NIOLoopBound(self, eventLoop: loop)
-    ClientBootstrap(group: loop)
-      .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-      .channelOption(.maxMessagesPerRead, value: 16)
-      .channelOption(
-        .recvAllocator,
-        value: AdaptiveRecvByteBufferAllocator(minimum: 4096, initial: 65536, maximum: 1 << 20)
-      )
-      .connectTimeout(.seconds(5))
-      .channelInitializer { channel in
-        channel.eventLoop.makeCompletedFuture {
-          let session = UpstreamSession(upstream: bound.value)
-          bound.value.session = session
-          try channel.pipeline.syncOperations.addHandler(session)
-        }
-      }
-      .connect(host: address.host, port: address.port)
-      .whenFailure { error in
-        bound.value.ended(
-          reason: "\(address.host):\(address.port): \(brief(error))")
-      }
+    link(address, loop) {
+      let session = UpstreamSession(upstream: bound.value)
+      bound.value.session = session
+      return session
+    }.whenFailure { error in bound.value.ended(reason: "\(address): \(brief(error))") }
   }
 
   /// The connection is over, or was never made.
@@ -137,7 +131,7 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
         "the upstream is away", metadata: ["reason": "\(reason)", "tries": "\(failures)"])
     }
     let ceiling = min(Self.pauseMillisecondsMax, 50 << Int64(min(failures, 6)))
-    let pause = Int64.random(in: ceiling / 2...ceiling)
+    let pause = Chance.number(in: ceiling / 2...ceiling)
     connect(after: .milliseconds(pause))
   }
 
@@ -250,16 +244,5 @@ extension EngineRequest {
     case .write, .begin, .proceed: true
     case .read, .position, .abandon: false
     }
-  }
-}
-
-/// An error in few words.
-func brief(_ error: any Error) -> String {
-  switch error {
-  case let error as NIOConnectionError:
-    error.connectionErrors.first.map { brief($0.error) } ?? "\(error.dnsAError ?? error)"
-  case let error as IOError: DiskError.text(error.errnoCode)
-  case ChannelError.connectTimeout: "no answer"
-  default: "\(error)"
   }
 }

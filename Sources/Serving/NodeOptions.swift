@@ -44,7 +44,7 @@ extension NodeIdentity {
   /// A new identity for a node that starts.
   public static func starting(name: String) -> NodeIdentity {
     NodeIdentity(
-      id: DatabaseID(high: .random(in: 1 ... .max), low: .random(in: 0 ... .max)), name: name,
+      id: DatabaseID.random(), name: name,
       software: SoftwareVersion.current, sqlite: SQLiteLibrary.version)
   }
 }

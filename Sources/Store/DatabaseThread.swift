@@ -13,12 +13,15 @@ public final class DatabaseThread: @unchecked Sendable {  // the queue is used u
   private var jobs: [Job] = []
   private var isStopping = false
   private var thread = pthread_t()
+  /// A job is under way in a simulation.
+  package private(set) var isRunning = false
 
   public init() {
     lock = .allocate(capacity: 1)
     wake = .allocate(capacity: 1)
     pthread_mutex_init(lock, nil)
     pthread_cond_init(wake, nil)
+    guard Machine.substitute == nil else { return }
     let context = Unmanaged.passRetained(self).toOpaque()
     let code = pthread_create(
       &thread, nil,
@@ -61,7 +64,26 @@ public final class DatabaseThread: @unchecked Sendable {  // the queue is used u
     defer { pthread_mutex_unlock(lock) }
     guard !isStopping else { return false }
     jobs.append(job)
-    pthread_cond_signal(wake)
+    if let machine = Machine.substitute {
+      machine.hasJobs(self)
+    } else {
+      pthread_cond_signal(wake)
+    }
+    return true
+  }
+
+  /// Runs the next job where there is no thread: in a simulation.
+  ///
+  /// - Returns: false when there is none.
+  package func runJob() -> Bool {
+    pthread_mutex_lock(lock)
+    let job = jobs.isEmpty ? nil : jobs.removeFirst()
+    pthread_mutex_unlock(lock)
+    guard let job else { return false }
+    precondition(!isRunning, "a thread cannot wait for itself")
+    isRunning = true
+    defer { isRunning = false }
+    job()
     return true
   }
 
@@ -83,7 +105,11 @@ public final class DatabaseThread: @unchecked Sendable {  // the queue is used u
       done.open()
     }
     guard accepted else { throw ThreadStopped() }
-    done.wait()
+    if Machine.substitute == nil {
+      done.wait()
+    } else {
+      while slot.withLock({ $0 == nil }), runJob() {}
+    }
     guard let result = slot.withLock({ $0 }) else { throw ThreadStopped() }
     return try result.get()
   }
@@ -134,6 +160,10 @@ final class ThreadGate: @unchecked Sendable {  // `isOpen` is used under `lock` 
 
   /// - Returns: false when the time was over first.
   func wait(milliseconds: Int) -> Bool {
+    if let machine = Machine.substitute {
+      machine.wait(milliseconds: milliseconds) { isOpen }
+      return isOpen
+    }
     var deadline = timespec()
     clock_gettime(CLOCK_MONOTONIC, &deadline)
     let nanoseconds = deadline.tv_nsec + (milliseconds % 1000) * 1_000_000

@@ -3,7 +3,6 @@
 // waits with a TRUNCATE would get in between, and one that waits for a replica's writer would keep
 // the replica from copying. The steps are SQLite's: https://www.sqlite.org/walformat.html
 
-import Glibc
 import WALShip
 
 /// What a checkpoint did.
@@ -70,11 +69,11 @@ final class LogCopier {
     let end = monotonicNanoseconds() + UInt64(milliseconds) * 1_000_000
     while try !attempt() {
       guard monotonicNanoseconds() < end else { return false }
-      usleep(Self.pauseMicroseconds)
+      pauseThread(microseconds: Self.pauseMicroseconds)
     }
     return true
   }
-  private static let pauseMicroseconds: UInt32 = 500
+  private static let pauseMicroseconds = 500
 
   // MARK: Copying
 

@@ -1,7 +1,6 @@
 // Looks for pages that are not what they were written as: a disk can change bytes, and only a
 // checksum kept elsewhere shows it. Used by the scrub, and before a comparison of all pages.
 
-import Glibc
 import WALShip
 
 /// A page whose bytes are not what the page map says.
@@ -71,7 +70,7 @@ public final class PageCheck {
   public func confirm(_ pgno: Pgno) throws -> WrongPage? {
     var seen: WrongPage?
     for attempt in 0..<Self.confirmations {
-      if attempt > 0 { usleep(2000) }
+      if attempt > 0 { pauseThread(microseconds: 2000) }
       let snapshot = try reader.begin(following: map)
       defer { reader.end() }
       guard pgno.rawValue <= snapshot.pageCount, let found = try wrong(pgno, snapshot) else {

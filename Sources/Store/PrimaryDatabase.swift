@@ -192,7 +192,7 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
       return (map, .rebuilt, [])
     }
     let identity = PageMapIdentity(
-      database: DatabaseID(high: .random(in: 1 ... .max), low: .random(in: 0 ... .max)),
+      database: DatabaseID.random(),
       pageSize: pageSize)
     let notes =
       Disk.exists(mapPath)

@@ -1,7 +1,6 @@
 // Reads the pages of the database as they were at one position, while commits go on: for catch-up,
 // backup and checks.
 
-import Glibc
 import WALShip
 
 /// A consistent view of all pages. It belongs to one thread; keep it short, for it pins the WAL.
@@ -47,7 +46,7 @@ public final class SnapshotReader {
     let snapshot = try begin()
     for _ in 0..<400 {
       if map.live.txid >= snapshot.position.txid { return snapshot }
-      usleep(500)
+      pauseThread(microseconds: 500)
     }
     end()
     throw SQLiteError(code: SQLiteError.busy, message: "the page map is behind the database")

@@ -61,6 +61,9 @@ public struct DatabaseID: Hashable, Sendable, CustomStringConvertible {
     self.low = low
   }
   public static let zero = DatabaseID(high: 0, low: 0)
+  public static func random() -> DatabaseID {
+    DatabaseID(high: Chance.number(in: 1 ... .max), low: Chance.number(in: 0 ... .max))
+  }
 
   /// What a replica knows that lost its page map: the first digits, which are in its file.
   public init(short: UInt32) { self.init(high: UInt64(short) << 32, low: 0) }

@@ -66,7 +66,7 @@ public struct EpochHistory: Hashable, Sendable {
   ///
   /// - Parameter other: the epoch of another primary, which the new one must be above.
   public mutating func fork(
-    after last: TXID, above other: Epoch = Epoch(0), step: UInt32 = .random(in: 1...1024)
+    after last: TXID, above other: Epoch = Epoch(0), step: UInt32 = Chance.number(in: 1...1024)
   ) {
     forks.append(EpochFork(epoch: current, last: last))
     if forks.count > Self.forksMax { forks.removeFirst(forks.count - Self.forksMax) }

@@ -40,8 +40,7 @@ public struct ShipSecret: Sendable, CustomStringConvertible {
   }
 
   public static func nonce() -> [UInt8] {
-    var generator = SystemRandomNumberGenerator()
-    return (0..<ShipHello.nonceBytes).map { _ in UInt8.random(in: 0...255, using: &generator) }
+    (0..<ShipHello.nonceBytes).map { _ in Chance.number(in: 0...255) }
   }
 
   public enum Role: String, Sendable {

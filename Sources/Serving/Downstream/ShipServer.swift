@@ -83,9 +83,11 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   let source: ShipSource
   let secret: ShipSecret?
   let logger: Logger
-  private let group: MultiThreadedEventLoopGroup
+  /// The thread of `loop`, where it has one of its own.
+  private let group: MultiThreadedEventLoopGroup?
   let loop: any EventLoop
-  private var sessions: [ObjectIdentifier: ShipServerSession] = [:]
+  /// In the order in which they came.
+  private var sessions: [ShipServerSession] = []
   private var channel: (any Channel)?
   /// Why nothing is shipped.
   private(set) var trouble: ShipRefusal?
@@ -95,19 +97,31 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   /// Bytes that may wait in one follower's socket before nothing more is written to it.
   private static let waitingBytesMax = 1 << 20
 
-  public init(source: ShipSource, secret: ShipSecret?, logger: Logger) {
+  /// - Parameter loop: where followers are served; nil for a loop, and a thread, of its own.
+  public init(
+    source: ShipSource, secret: ShipSecret?, logger: Logger, loop: (any EventLoop)? = nil
+  ) {
     self.source = source
     self.secret = secret
     self.logger = logger
-    group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    loop = group.next()
+    if let loop {
+      group = nil
+      self.loop = loop
+    } else {
+      let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+      self.group = group
+      self.loop = group.next()
+    }
   }
+
+  /// What serves one follower, as a handler of its connection.
+  package func makeSession() -> any ChannelInboundHandler { ShipServerSession(server: self) }
 
   /// Begins to accept followers.
   ///
   /// - Returns: the address in use, with the port that the system chose if it was 0.
   public func start(host: String, port: Int) async throws -> SocketAddress {
-    let bootstrap = ServerBootstrap(group: group)
+    let bootstrap = ServerBootstrap(group: loop)
       .serverChannelOption(.backlog, value: 256)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -117,7 +131,7 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
       )
       .childChannelInitializer { [self] channel in
         channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(ShipServerSession(server: self))
+          try channel.pipeline.syncOperations.addHandler(makeSession())
         }
       }
     let channel = try await bootstrap.bind(host: host, port: port).get()
@@ -128,8 +142,8 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
 
   public func stop() async {
     try? await channel?.close().get()
-    try? await loop.submit { [self] in for session in sessions.values { session.close() } }.get()
-    try? await group.shutdownGracefully()
+    try? await loop.submit { [self] in for session in sessions { session.close() } }.get()
+    try? await group?.shutdownGracefully()
   }
 
   /// There may be something new for the followers. May be called from any thread.
@@ -137,7 +151,7 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
     guard !isNotified.exchange(true, ordering: .acquiringAndReleasing) else { return }
     loop.execute { [self] in
       isNotified.store(false, ordering: .releasing)
-      for session in sessions.values { session.pump() }
+      for session in sessions { session.pump() }
     }
   }
 
@@ -146,14 +160,14 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
     loop.execute { [self] in
       guard self.trouble == nil else { return }
       self.trouble = trouble
-      for session in sessions.values { session.refuse(trouble.reason, trouble.message) }
+      for session in sessions { session.refuse(trouble.reason, trouble.message) }
     }
   }
 
   /// Lets the followers join again, to learn which nodes are above them now: what they were told
   /// when they joined is how loops are found. May be called from any thread.
   public func lineageChanged() {
-    loop.execute { [self] in for session in sessions.values { session.close() } }
+    loop.execute { [self] in for session in sessions { session.close() } }
   }
 
   public var followers: [FollowerStatus] {
@@ -162,10 +176,10 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
 
   // MARK: For sessions, on the loop
 
-  func add(_ session: ShipServerSession) { sessions[ObjectIdentifier(session)] = session }
+  func add(_ session: ShipServerSession) { sessions.append(session) }
 
   func remove(_ session: ShipServerSession) {
-    sessions[ObjectIdentifier(session)] = nil
+    sessions.removeAll { $0 === session }
     statuses.withLock { $0[ObjectIdentifier(session)] = nil }
   }
 

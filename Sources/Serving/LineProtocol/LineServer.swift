@@ -30,7 +30,6 @@ public final class LineServer: Sendable {
   /// - Throws: when the address cannot be used.
   public func start(host: String, port: Int) async throws -> SocketAddress {
     let node = node
-    let connections = connections
     let channel = try await ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: Self.backlog)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -51,15 +50,18 @@ public final class LineServer: Sendable {
       )
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          let session = LineSession(
-            node: node, loop: channel.eventLoop, connections: connections)
-          try channel.pipeline.syncOperations.addHandler(session)
+          try channel.pipeline.syncOperations.addHandler(self.makeSession(on: channel.eventLoop))
         }
       }
       .bind(host: host, port: port).get()
     self.channel.withLock { $0 = channel }
     guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
     return address
+  }
+
+  /// What serves one client, as a handler of its connection.
+  package func makeSession(on loop: any EventLoop) -> any ChannelHandler {
+    LineSession(node: node, loop: loop, connections: connections)
   }
 
   /// Accepts nobody any more, lets the connections answer what they work on, and closes them and

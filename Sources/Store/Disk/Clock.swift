@@ -4,6 +4,7 @@ import Glibc
 
 /// Nanoseconds of the monotonic clock: for every interval and time limit.
 public func monotonicNanoseconds() -> UInt64 {
+  if let machine = Machine.substitute { return machine.monotonicNanoseconds }
   var time = timespec()
   clock_gettime(CLOCK_MONOTONIC, &time)
   return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
@@ -11,10 +12,14 @@ public func monotonicNanoseconds() -> UInt64 {
 
 /// Microseconds since 1970 by the wall clock: for logs and for people, never for a decision.
 public func wallClockMicroseconds() -> UInt64 {
+  if let machine = Machine.substitute { return machine.wallClockMicroseconds }
   var time = timespec()
   clock_gettime(CLOCK_REALTIME, &time)
   return UInt64(time.tv_sec) * 1_000_000 + UInt64(time.tv_nsec) / 1000
 }
 
 /// Lets a thread of its own stand still, for less than a second; never an event loop.
-public func pauseThread(microseconds: Int) { usleep(UInt32(clamping: microseconds)) }
+public func pauseThread(microseconds: Int) {
+  if let machine = Machine.substitute { return machine.pause(microseconds: microseconds) }
+  usleep(UInt32(clamping: microseconds))
+}

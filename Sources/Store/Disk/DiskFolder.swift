@@ -28,6 +28,7 @@ extension Disk {
 
   /// What the file system calls a file. The number of its disk can change with a reboot.
   static func fileNumber(_ path: String) -> UInt64 {
+    if let machine = Machine.substitute { return machine.fileNumber(of: path) }
     var info = stat()
     guard stat(path, &info) == 0 else { return 0 }
     return UInt64(info.st_ino)

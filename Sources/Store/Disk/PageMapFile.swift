@@ -98,7 +98,11 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
   }
 
   /// Which run of the operating system this is.
-  public static let bootID: [UInt8] = {
+  public static func bootID(of path: String) -> [UInt8] {
+    Machine.substitute?.bootID(of: path) ?? systemBootID
+  }
+
+  private static let systemBootID: [UInt8] = {
     guard let text = try? Disk.readPrefix(of: "/proc/sys/kernel/random/boot_id", count: 36) else {
       return []
     }
@@ -113,7 +117,10 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
   public var base: PageMapBase { lock.withLock { _ in baseRecord } }
   public var live: PageMapLive { lock.withLock { _ in liveRecord } }
   /// True when no power loss can have come between the last write to this map and now.
-  public var isOfThisBoot: Bool { !Self.bootID.isEmpty && base.bootID == Self.bootID }
+  public var isOfThisBoot: Bool {
+    let present = Self.bootID(of: path)
+    return !present.isEmpty && base.bootID == present
+  }
 
   /// Makes every entry durable, then the record that says what they stand for.
   ///
@@ -136,7 +143,7 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
         var record = baseRecord
         change(&record)
         record.sequence = baseRecord.sequence + 1
-        record.bootID = Self.bootID
+        record.bootID = Self.bootID(of: path)
         let offset = PageMapLayout.baseOffsets[Int(record.sequence & 1)]
         record.encode(into: UnsafeMutableRawBufferPointer(start: mapping + offset, count: 512))
         try sync()

@@ -2,7 +2,6 @@
 // others.
 
 import CSQLite
-import Glibc
 import WALShip
 
 /// A connection to a database file.
@@ -207,7 +206,7 @@ public final class Connection {
       handle,
       { pointer, tries in
         guard Int(tries) < Int(bitPattern: pointer) else { return 0 }
-        usleep(useconds_t(Connection.lockStepMicroseconds))
+        pauseThread(microseconds: Connection.lockStepMicroseconds)
         return 1
       }, UnsafeMutableRawPointer(bitPattern: steps))
   }

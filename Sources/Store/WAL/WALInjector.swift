@@ -3,7 +3,6 @@
 // The write lock is held for life, so no other program can write. The steps and why they are in
 // this order: docs/ARCHITECTURE.md
 
-import Glibc
 import WALShip
 
 /// The writer of a replica's WAL. It belongs to one thread.
@@ -65,7 +64,7 @@ public final class WALInjector {
   private static func lock(_ index: WALIndex) -> Bool {
     for attempt in 0..<200 {
       if index.tryLockExclusive(WALIndex.Lock.write.rawValue) { return true }
-      if attempt < 199 { usleep(10_000) }
+      if attempt < 199 { pauseThread(microseconds: 10_000) }
     }
     return false
   }
@@ -151,7 +150,8 @@ public final class WALInjector {
   /// Source: https://sqlite.org/src/info/ff5be73dee
   private func beginLog() throws {
     if header.salts == Salts(first: 0, second: 0) {
-      header.salts = Salts(first: .random(in: 1 ... .max), second: .random(in: 0 ... .max))
+      header.salts = Salts(
+        first: Chance.number(in: 1 ... .max), second: Chance.number(in: 0 ... .max))
     }
     checkpointSequence &+= 1
     let logHeader = WALHeader(
@@ -178,7 +178,8 @@ public final class WALInjector {
     let readers = WALIndex.Lock.reader1.rawValue
     guard index.tryLockExclusive(readers, count: 4) else { return false }
     defer { index.unlockExclusive(readers, count: 4) }
-    header.salts = Salts(first: header.salts.first &+ 1, second: .random(in: 0 ... .max))
+    header.salts = Salts(
+      first: header.salts.first &+ 1, second: Chance.number(in: 0 ... .max))
     header.frameCount = 0
     header.change &+= 1
     tracker.advance(to: position, at: header.place)

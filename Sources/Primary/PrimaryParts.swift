@@ -1,0 +1,115 @@
+// The parts of a primary and how they hang together, without sockets and without the threads that
+// wait for them: `PrimaryService` adds those, and so does a simulation, in its own way.
+
+import Logging
+import NIOCore
+import Serving
+import Store
+import WALShip
+
+/// Everything that a primary consists of once its database is open.
+package final class PrimaryParts: Sendable {
+  package let database: PrimaryDatabase
+  package let context: NodeContext
+  package let shipServer: ShipServer?
+  package let ring: TransactionRing
+  let scrubber: Scrubber
+  let checkpoints: CheckpointPolicy
+  let health: NodeHealth
+  let status: StatusSource
+  private let writer: Writer
+  private let writerThread: DatabaseThread
+  private let reads: ForwardedReads
+  private let pages: PageSource
+
+  /// - Parameters:
+  ///   - writerThread: where `database` was opened, and this must be called.
+  ///   - timers: a loop for time limits.
+  ///   - shipLoop: where followers are served; nil for a loop of its own.
+  /// - Throws: `SQLiteError`.
+  package init(
+    database: PrimaryDatabase, options: NodeOptions, writerThread thread: DatabaseThread,
+    timers: any EventLoop, shipLoop: (any EventLoop)? = nil
+  ) throws {
+    let logger = options.logger
+    let path = database.path
+    let ring = TransactionRing()
+    let pages = PageSource(path: path, map: database.map, tracker: database.tracker)
+    let reads = try ForwardedReads(
+      path: path, tracker: database.tracker, watch: database.logWatch, limits: options.limits)
+    let writer = try Writer(
+      database: database, thread: thread, reads: reads, limits: options.limits, timers: timers,
+      logger: logger)
+    let checkpoints = CheckpointPolicy(
+      database: database, writerThread: thread, timers: timers,
+      record: CheckpointRecord(
+        limits: CheckpointLimits(framesMin: options.checkpointFrames), logger: logger))
+    let health = NodeHealth()
+    let halt = PrimaryHalt(database: database, health: health, writer: writer, logger: logger)
+    let scrubber = Scrubber(
+      path: path, map: database.map, tracker: database.tracker, options: options.scrub,
+      timers: timers, canRepair: false
+    ) { halt.found($0) }
+    let shipServer = options.ship.map { _ in
+      ShipServer(
+        source: ShipSource(
+          role: .primary, node: .starting(name: options.name), tracker: database.tracker,
+          map: database.map, ring: ring, pages: pages, primary: writer, lineage: { [] },
+          contactMilliseconds: { 0 }, doubt: { scrubber.request() },
+          superseded: { halt.superseded(by: $0) }, overtaken: { writer.overtaken(by: $0) }),
+        secret: options.secret, logger: logger, loop: shipLoop)
+    }
+    halt.shipServer = shipServer
+    database.onCapture = { transaction in
+      ring.append(
+        transaction.position.txid, body: transaction.body, pages: transaction.pages,
+        rawBytes: transaction.rawBytes)
+    }
+    database.onAdvance = {
+      shipServer?.notify()
+      checkpoints.consider()
+    }
+    let status = StatusSource(role: .primary, tracker: database.tracker)
+    context = NodeContext(
+      role: .primary, databasePath: path, tracker: database.tracker, logWatch: database.logWatch,
+      primary: writer, limits: options.limits, health: health, scrubber: scrubber,
+      status: { status.make() }, pages: { pages }, contactMilliseconds: { 0 }, logger: logger)
+    self.database = database
+    self.ring = ring
+    self.pages = pages
+    self.reads = reads
+    self.writer = writer
+    self.writerThread = thread
+    self.checkpoints = checkpoints
+    self.health = health
+    self.scrubber = scrubber
+    self.shipServer = shipServer
+    self.status = status
+  }
+
+  /// Takes what other programs committed meanwhile, and begins to look for damage.
+  package func begin() {
+    captureForeign()
+    scrubber.start()
+  }
+
+  /// There may be commits of other processes.
+  package func captureForeign() { writer.captureForeign() }
+
+  /// Ends what runs beside the writer. The listeners are closed by then.
+  package func stop() async {
+    scrubber.stop()
+    await checkpoints.stop()
+    reads.stop()
+    pages.stop()
+    try? await writerThread.run { [self] in finish() }
+    writerThread.stop()
+  }
+
+  /// On the writer's thread: copies the WAL into the file at an orderly stop.
+  package func finish() {
+    checkpoints.finish()
+    // This holds the database, and so its checkpoint lock, which another run may want.
+    database.onAdvance = {}
+  }
+}

@@ -51,6 +51,17 @@ let package = Package(
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ]),
     .target(
+      name: "Simulation",
+      dependencies: [
+        "CSQLite", "EdgeTesting", "Primary", "Replica", "Serving", "Store", "WALShip", logging,
+        nioCore, .product(name: "NIOEmbedded", package: "swift-nio"),
+      ]),
+    .executableTarget(
+      name: "edge-sim",
+      dependencies: [
+        "Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
+    .target(
       name: "EdgeTesting", dependencies: ["Primary", "Replica", "Serving", "Store", "WALShip"]),
     .testTarget(
       name: "WALShipTests", dependencies: ["WALShip", "EdgeTesting"],

@@ -14,6 +14,12 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
     state = self.seed
   }
 
+  /// The sequence of this very seed, whatever the environment says.
+  public init(exactly seed: UInt64) {
+    self.seed = seed
+    state = seed
+  }
+
   public mutating func next() -> UInt64 {
     state &+= 0x9E37_79B9_7F4A_7C15
     var z = state

@@ -98,12 +98,17 @@ package final class PrimaryParts: Sendable {
 
   /// Ends what runs beside the writer. The listeners are closed by then.
   package func stop() async {
-    scrubber.stop()
+    quiesce()
     await checkpoints.stop()
-    reads.stop()
-    pages.stop()
     try? await writerThread.run { [self] in finish() }
     writerThread.stop()
+  }
+
+  /// Lets what runs beside the writer come to its end.
+  package func quiesce() {
+    scrubber.stop()
+    reads.stop()
+    pages.stop()
   }
 
   /// On the writer's thread: copies the WAL into the file at an orderly stop.

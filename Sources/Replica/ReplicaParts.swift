@@ -56,6 +56,12 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
   /// The database, once there is one.
   package var database: ReplicaDatabase? { upstream.content.database }
 
+  /// What the link to the upstream is doing, in a few words.
+  package var upstreamSummary: String {
+    let status = upstream.status
+    return "\(status.state)\(status.lastError.map { " (\($0))" } ?? "")"
+  }
+
   /// Begins to follow.
   ///
   /// - Parameter serve: called on the loop when what is here may be served: the first copy is
@@ -166,4 +172,10 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
 extension ReplicaParts.Serving {
   /// Begins to look for damage.
   package func begin() { scrubber.start() }
+
+  /// Lets what runs beside the applier come to its end.
+  package func quiesce() {
+    scrubber.stop()
+    pages?.stop()
+  }
 }

@@ -141,9 +141,8 @@ public final class ReplicaService: Service, Sendable {
     let serving = serving.withLock { $0 }
     await serving?.lineServer?.stop()
     await serving?.parts.shipServer?.stop()
-    serving?.parts.scrubber.stop()
+    serving?.parts.quiesce()
     await serving?.parts.checkpoints.stop()
-    serving?.parts.pages?.stop()
     try? await upstream.loop.submit { [parts] in parts.close() }.get()
     self.serving.withLock { $0 = nil }
     ready.fail(ThreadStopped())

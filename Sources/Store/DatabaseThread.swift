@@ -72,6 +72,13 @@ public final class DatabaseThread: @unchecked Sendable {  // the queue is used u
     return true
   }
 
+  /// Whether `runJob` has something to run.
+  package var hasJobs: Bool {
+    pthread_mutex_lock(lock)
+    defer { pthread_mutex_unlock(lock) }
+    return !jobs.isEmpty
+  }
+
   /// Runs the next job where there is no thread: in a simulation.
   ///
   /// - Returns: false when there is none.

@@ -252,18 +252,25 @@ extension Disk {
   /// Puts a small file in the place of another one, readable by its owner alone.
   public static func replace(_ path: String, with bytes: [UInt8]) throws(DiskError) {
     let temporary = "\(path).\(getpid())"
+    try DiskFaults.check(.openCopy, temporary)
     let flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC
     let descriptor = open(temporary, flags, 0o600)
     guard descriptor >= 0 else {
       throw DiskError(operation: .openCopy, errorNumber: errno, path: temporary)
     }
-    let isWhole =
-      Glibc.write(descriptor, bytes, bytes.count) == bytes.count && fsync(descriptor) == 0
-    let number = errno
-    close(descriptor)
-    guard isWhole else {
+    do throws(DiskError) {
+      defer { close(descriptor) }
+      try DiskFaults.check(.writeCopy, temporary)
+      guard Glibc.write(descriptor, bytes, bytes.count) == bytes.count else {
+        throw DiskError(operation: .writeCopy, errorNumber: errno, path: temporary)
+      }
+      try DiskFaults.check(.syncCopy, temporary)
+      guard fsync(descriptor) == 0 else {
+        throw DiskError(operation: .syncCopy, errorNumber: errno, path: temporary)
+      }
+    } catch {
       unlink(temporary)
-      throw DiskError(operation: .writeCopy, errorNumber: number, path: temporary)
+      throw error
     }
     try rename(temporary, to: path)
   }

@@ -59,7 +59,8 @@ let package = Package(
     .executableTarget(
       name: "edge-sim",
       dependencies: [
-        "Simulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "EdgeTesting", "Simulation",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
       name: "EdgeTesting", dependencies: ["Primary", "Replica", "Serving", "Store", "WALShip"]),

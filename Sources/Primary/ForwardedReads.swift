@@ -57,6 +57,9 @@ final class ForwardedReads: @unchecked Sendable {  // each executor is used on i
     var response = EngineResponse()
     var place: LogPlace?
     do {
+      let refusal = TokenGate.refusal(
+        of: request.tokens, onPrimary: tracker, mustBeReached: true)
+      if let refusal { return (.failed(refusal), nil) }
       try executor.connection.execute("BEGIN")
       defer { try? executor.connection.execute("COMMIT") }
       executor.beginBudget(milliseconds: request.timeoutMilliseconds)

@@ -129,8 +129,9 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
 
   private func process(_ batch: [Pending]) {
     if let failure { return answer(batch, with: .failed(failure)) }
-    guard let first = batch.first else { return }
     if open == nil, let full = noRoom() { return answer(batch, with: .failed(full)) }
+    let batch = admitted(batch)
+    guard let first = batch.first else { return }
     switch first.request.work {
     case .write:
       let responses = groups.run(batch.map(\.request))
@@ -146,6 +147,16 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
       finish(batch, [EngineResponse()])
     case .read:
       preconditionFailure("reads do not come to the writer")
+    }
+  }
+
+  /// Refuses those who build on what is no longer part of the history.
+  private func admitted(_ batch: [Pending]) -> [Pending] {
+    batch.filter { pending in
+      let refusal = TokenGate.refusal(
+        of: pending.request.tokens, onPrimary: database.tracker, mustBeReached: false)
+      if let refusal { answer([pending], with: .failed(refusal)) }
+      return refusal == nil
     }
   }
 

@@ -18,12 +18,24 @@ final class SimulatedClient {
     case unknown
   }
 
-  private enum Request {
+  private enum Request: CustomStringConvertible {
     case write(id: Int64, key: String?, isRepeat: Bool)
     case read(node: String)
     /// A step of a transaction that writes the row `id`; what is still to be sent.
     case transaction(id: Int64, rest: [String], failed: Bool)
     case other
+
+    /// For the trace.
+    var description: String {
+      switch self {
+      case .write(let id, let key, let isRepeat):
+        "\(isRepeat ? "repeat" : "write") \(id)\(key == nil ? "" : " keyed")"
+      case .read: "read"
+      case .transaction(let id, let rest, let failed):
+        "transaction \(id), \(rest.count) left\(failed ? ", failed" : "")"
+      case .other: "maintenance"
+      }
+    }
   }
 
   let number: Int
@@ -235,6 +247,9 @@ final class SimulatedClient {
         }
       }
     }
+    simulation.trace(
+      "client \(number) at \(node?.name ?? "?"): \(request) shown \(shown.map { "\($0)" } ?? "nothing"), "
+        + "told \(told.map { "\($0)" } ?? "nothing") \(error ?? "")")
     if error == "TOKEN_EPOCH" { forget() } else if let told, error == nil { token = told }
     switch request {
     case .write(let id, let key, let isRepeat):
@@ -291,6 +306,7 @@ final class SimulatedClient {
     }
     let numbers = results.map { $0["rows"]?[0]?[0]?.number ?? -1 }
     let (n, rows, sum, own) = (numbers[0], numbers[1], numbers[2], numbers[3])
+    simulation.trace("  n is \(n), own rows \(own)")
     guard n == rows, sum == Int64(Self.accounts) * 100 else {
       throw Violation(
         "client \(number) read no single state at \(place): n is \(n), rows \(rows), sum \(sum)")

@@ -91,6 +91,11 @@ package final class Simulation {
       SimulatedClient(number: $0, simulation: self, seed: seed &* 1000 &+ UInt64($0))
     }
     foreign = ForeignPrograms(simulation: self, seed: seed &+ 0xF0)
+    for node in nodes {
+      node.disk.onCall = { [unowned self, unowned node] in
+        if node.role == .replica, chance.next() % 30 == 0 { foreign.witness(node) }
+      }
+    }
     network.delayMax = plan.slowLinks ? 200_000_000 : 2_000_000
     network.corruptsOneIn = plan.corruption ? 150 : 0
     if plan.narrowWindow { network.windowBytes = 3000 }
@@ -114,6 +119,7 @@ package final class Simulation {
     _ body: (Simulation) throws -> Void
   ) -> Outcome {
     SimulatedMachine.install()
+    mkdir(folder, 0o755)
     let own = "\(folder)/\(seed)"
     removeFolder(own)
     mkdir(own, 0o755)
@@ -134,7 +140,7 @@ package final class Simulation {
       traceHash: simulation.log.hash, conditions: plan.summary, counts: simulation.counts)
   }
 
-  private func runPhases() throws {
+  func runPhases() throws {
     trace(plan.summary)
     try setUp()
     for _ in 0..<plan.steps { try step() }

@@ -111,7 +111,7 @@ extension Simulation {
     defer { close(descriptor) }
     var info = stat()
     fstat(descriptor, &info)
-    let header = name == "db" ? 4096 : 8192
+    let header = 4096
     guard info.st_size > header + 16 else { return }
     let size = name == "db" ? Int(info.st_size) : min(Int(info.st_size), header + 16 * 40)
     let offset = off_t(header + pick(size - header))
@@ -173,7 +173,10 @@ extension Simulation {
       trace("\(node.name) is promoted: epoch \(result.epoch) after \(result.after)")
     } catch {
       trace("\(node.name) is not promoted: \(error)")
-      return
+      // An attempt that was cut off is made again.
+      node.disk.fault = nil
+      guard (try? DatabaseHeader(file: node.path))??.stamp == nil else { return }
+      _ = try node.run { try RoleChange.promote(node.path) }
     }
     node.role = .primary
     primaryNumber = node.number
@@ -208,7 +211,7 @@ extension Simulation {
     let node = primary
     guard node.mayRun, !node.disk.isCrashPlanned else { return }
     try stop(node)
-    guard !node.isUp, !node.isDead else { return }
+    guard !node.isUp, !node.isDead, Disk.exists(node.path) else { return }
     var image = node.disk.present()
     guard var kept = backup else {
       trace("a copy of \(node.name)'s files is kept")

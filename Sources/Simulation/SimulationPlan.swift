@@ -40,6 +40,17 @@ struct SimulationPlan {
   /// Acknowledged writes can be lost, with tokens that say so.
   var isLossy: Bool { promotions || oldBackups }
 
+  /// A cluster without faults.
+  init(
+    pageSize: PageSize, checkpointFrames: UInt32, upstreams: [[Int]], clients: Int, steps: Int
+  ) {
+    self.pageSize = pageSize
+    self.checkpointFrames = checkpointFrames
+    self.upstreams = upstreams
+    self.clients = clients
+    self.steps = steps
+  }
+
   init(seed: UInt64) {
     var chance = SeededGenerator(exactly: seed &* 0x9E37_79B9 &+ 17)
     func pick<T>(_ values: [T]) -> T { values[Int(chance.next() % UInt64(values.count))] }

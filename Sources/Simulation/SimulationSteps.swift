@@ -14,14 +14,13 @@ extension Simulation {
     try foreign.makeDatabase(on: primary)
     for node in nodes.dropFirst() { try node.start() }
     settle(milliseconds: 200)
-    if plan.oldBackups { backup = nil }
   }
 
   /// One step: somebody does something, and the checks follow.
   func step() throws {
     if pick(3) != 0 { pass(UInt64(pick(4_000_000))) } else if isOneIn(60) { passLong() }
     relieve()
-    if depth == 0 { try disturb() }
+    if depth == 0, !isHealing { try disturb() }
     for _ in 0...pick(12) { try act() }
     try look()
   }

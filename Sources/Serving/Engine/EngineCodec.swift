@@ -107,6 +107,12 @@ extension EngineRequest {
     buffer.writeOptional(idempotencyKey) { $0.writeText($1) }
     buffer.writeOptional(timeoutMilliseconds) { $0.writeVarint(UInt64(clamping: $1)) }
     buffer.writeInteger(enforcesForeignKeys ? 1 : 0 as UInt8)
+    buffer.writeInteger(UInt8(clamping: tokens.count))
+    for token in tokens {
+      buffer.writeVarint(UInt64(token.database))
+      buffer.writeVarint(UInt64(token.epoch.rawValue))
+      buffer.writeVarint(token.txid.rawValue)
+    }
     return buffer
   }
 
@@ -139,6 +145,14 @@ extension EngineRequest {
       Int(try reader.reader.varint32())
     }
     enforcesForeignKeys = try reader.reader.byte() != 0
+    let count = try reader.reader.byte()
+    guard count <= Self.tokensMax else { throw .malformed("too many tokens") }
+    for _ in 0..<count {
+      tokens.append(
+        Token(
+          database: try reader.reader.varint32(), epoch: Epoch(try reader.reader.varint32()),
+          txid: TXID(try reader.reader.varint())))
+    }
     guard reader.reader.isAtEnd else { throw .malformed("a request is too long") }
   }
 }

@@ -52,6 +52,9 @@ public struct EngineRequest: Equatable, Sendable {
   public var timeoutMilliseconds: Int?
   /// False when the session said `PRAGMA foreign_keys = OFF`.
   public var enforcesForeignKeys = true
+  /// What the client has seen: only the primary knows for sure that it is still part of the history.
+  public var tokens: [Token] = []
+  static let tokensMax = 2
 
   public init(_ work: Work) { self.work = work }
 }

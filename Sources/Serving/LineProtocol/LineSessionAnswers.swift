@@ -76,6 +76,7 @@ extension LineSession {
   ) {
     let token = response.position?.token
     if let failure = response.failure {
+      forget(ifLost: failure.error)
       if let token { raise(token) }
       return answer(head, error: failure.error, statement: isBatch ? failure.statement : nil)
     }

@@ -113,14 +113,14 @@ extension LineSession {
 
   /// Answers what was not admitted.
   func refuse(_ head: AnswerHead, _ error: RequestError) {
-    // What the connection saw is lost. It has been told now, and goes on with what there is.
-    if error.code == ErrorCode.tokenEpoch.rawValue { seen = nil }
+    forget(ifLost: error)
     answer(head, error: error)
   }
 
   private func readAtPrimary(_ job: ReadJob) {
     var request = EngineRequest(.read(job.statements))
     request.timeoutMilliseconds = statementMilliseconds(job.options)
+    request.tokens = tokens(job.options)
     suspend()
     ask(request) { response in
       self.resume { self.answer(job.head, response, isBatch: job.isBatch) }

@@ -47,6 +47,7 @@ extension LineSession {
     from local: LocalTransaction? = nil
   ) {
     var request = EngineRequest(.begin(basis: basis, Self.guarded(statements, isBatch)))
+    request.tokens = tokens(options)
     request.timeoutMilliseconds = engineMilliseconds(options)
     request.enforcesForeignKeys = enforcesForeignKeys
     suspend()

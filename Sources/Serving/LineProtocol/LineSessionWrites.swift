@@ -3,6 +3,7 @@
 
 import NIOCore
 import Store
+import WALShip
 
 /// A write that is with the primary.
 struct PendingWrite {
@@ -33,6 +34,7 @@ extension LineSession {
     request.idempotencyKey = options.idempotencyKey
     request.timeoutMilliseconds = engineMilliseconds(options)
     request.enforcesForeignKeys = enforcesForeignKeys
+    request.tokens = tokens(options)
     let number = firstWrite + UInt64(writes.count)
     writes.append(PendingWrite(head: head, isBatch: isBatch, bytes: bytes))
     writesBytes += bytes
@@ -44,10 +46,20 @@ extension LineSession {
   /// longer is.
   private func refusal(ofWrite options: RequestOptions) -> RequestError? {
     if let name = options.database, name != node.databaseName { return unknownDatabase(name) }
-    guard let token = options.token, case .failed(let error) = node.gate.admit([token]) else {
-      return nil
-    }
+    guard case .failed(let error) = node.gate.admit(tokens(options)) else { return nil }
+    forget(ifLost: error)
     return error
+  }
+
+  /// What the client has seen, here or elsewhere.
+  func tokens(_ options: RequestOptions) -> [Token] {
+    guard let shown = options.token, shown != seen else { return [seen].compactMap(\.self) }
+    return [shown] + [seen].compactMap(\.self)
+  }
+
+  /// What the connection saw is lost. It has been told now, and goes on with what there is.
+  func forget(ifLost error: RequestError?) {
+    if error?.code == ErrorCode.tokenEpoch.rawValue { seen = nil }
   }
 
   /// The time limit that goes with a request to the primary: nil leaves it to the primary.

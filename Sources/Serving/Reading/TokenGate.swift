@@ -87,7 +87,29 @@ public struct TokenGate: Sendable {
     return role == .replica ? .forward : .failed(RequestError(.damaged, damage))
   }
 
-  private func check(_ token: Token) -> Check {
+  private func check(_ token: Token) -> Check { Self.check(token, tracker, role) }
+
+  /// Why the primary cannot do what a client asks for that has seen `tokens`; nil when it can.
+  ///
+  /// - Parameter mustBeReached: the client is to see that state, not only to belong to its history.
+  public static func refusal(
+    of tokens: [Token], onPrimary tracker: PositionTracker, mustBeReached: Bool
+  ) -> RequestError? {
+    for token in tokens {
+      switch check(token, tracker, .primary) {
+      case .reached: break
+      case .refused(let error): return error
+      case .later where mustBeReached:
+        return RequestError(.tokenTimeout, "the primary has not reached the token")
+      case .later: break
+      }
+    }
+    return nil
+  }
+
+  private static func check(
+    _ token: Token, _ tracker: PositionTracker, _ role: NodeRole
+  ) -> Check {
     let position = tracker.position
     guard token.database == position.database.short else {
       return .refused(RequestError(.tokenInvalid, "the token belongs to another database"))
@@ -96,10 +118,10 @@ public struct TokenGate: Sendable {
     if token.epoch > position.epoch {
       // A replica may not have heard of it yet; the primary makes the epochs.
       if role == .replica { return .later }
-      return .refused(Self.lostHistory)
+      return .refused(lostHistory)
     }
     guard tracker.epochs.contains(epoch: token.epoch, txid: token.txid) else {
-      return .refused(Self.lostHistory)
+      return .refused(lostHistory)
     }
     return token.txid <= position.txid ? .reached : .later
   }

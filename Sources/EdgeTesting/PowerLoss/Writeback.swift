@@ -12,8 +12,12 @@ public final class Writeback: Sendable {
   /// SYNC_FILE_RANGE_WRITE and both waits: the pages alone, without the log of the file system.
   private static let writeAndWait: UInt32 = 7
 
-  /// - Parameter seed: which pages, of which file.
-  public init(_ paths: [String], seed: UInt64) throws {
+  /// - Parameters:
+  ///   - pauseSeconds: between two pieces.
+  ///   - seed: which pages, of which file.
+  public init(
+    _ paths: [String], pauseSeconds: ClosedRange<Double> = 0.0005...0.02, seed: UInt64
+  ) throws {
     guard let symbol = dlsym(nil, "sync_file_range") else {
       throw TestFailure("this C library has no sync_file_range")
     }
@@ -22,7 +26,7 @@ public final class Writeback: Sendable {
     thread = BackgroundThread {
       var random = SeededGenerator(seed: seed)
       while !stops.isSet {
-        elapse(seconds: .random(in: 0.0005...0.02, using: &random))
+        elapse(seconds: .random(in: pauseSeconds, using: &random))
         guard let path = paths.randomElement(using: &random) else { return }
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { continue }

@@ -116,6 +116,36 @@ extension NodeTests {
       return problems
     }
 
+    /// A commit that could not be synced can be on the disk all the same: its answer is never that it
+    /// was not made.
+    @Test(arguments: PowerLossTests.shortKinds)
+    func row09_commitThatMayBeOnTheDiskIsUnknown(kind: PowerDisk.Kind) throws {
+      let problems = try PowerLab.run { bench in
+        var random = SeededGenerator(seed: 9)
+        let disk = try bench.makeDisk(kind)
+        try Connection(path: disk.file("p.db"), mode: .create).execute(WriteLoad.schema)
+        let primary = try NodeProcess(.primary, in: bench.directory, database: disk.file("p.db"))
+        let load = WriteLoad(ports: [primary.listenPort], threads: 4, depth: 8, diskMayFail: true)
+        for _ in 0..<Self.rounds * 3 {
+          let writeback = try Writeback(
+            [primary.database + "-wal"], pauseSeconds: 0...0.0005, seed: random.next())
+          let (before, limit) = (load.acknowledgedCount, Int.random(in: 20...100, using: &random))
+          try eventually("writes") { load.acknowledgedCount >= before + limit }
+          try disk.losePower()
+          // The answers to what was under way.
+          elapse(seconds: 0.05)
+          primary.kill()
+          try writeback.stop()
+          try disk.restorePower()
+          try primary.start()
+        }
+        let outcome = try load.stop()
+        note("\(kind.rawValue): \(outcome.unknown.count) unknown, \(outcome.refused.count) refused")
+        return try outcome.problems(in: primary.database)
+      }
+      #expect(problems == [])
+    }
+
     /// A primary that was made a moment ago: its names are durable as well as its pages.
     @Test(arguments: PowerLossTests.shortKinds)
     func row01_newPrimaryLosesPowerAtOnce(kind: PowerDisk.Kind) throws {

@@ -9,10 +9,10 @@ SHELL := bash
 export DB ONCE
 
 LIBRARIES := libsqlite3-dev liblz4-dev pkg-config
-FAULT_SUITES := Backup|Chain|Checkpoint|DamagedFile|DiskFault|Divergence|ForeignFile|FullDisk|Kill|ManyReplicas|Outage|Repair|Sidecar|SlowReplica
+FAULT_SUITES := Backup|Chain|Checkpoint|DamagedFile|DiskFault|Divergence|ForeignFile|FullDisk|Kill|ManyReplicas|Outage|PowerLoss|RegionTests|Repair|Sidecar|SlowReplica
 SWIFT_SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
 
-.PHONY: help setup build run test big-test faults check fmt bench clean
+.PHONY: help setup build run test big-test faults regions power check fmt bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -44,6 +44,16 @@ faults: export EDGE_SQL_FAULTS = 1
 faults: ## the tests of the fault matrix, the long ones too
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/test.sh --filter '$(FAULT_SUITES)'
+
+regions: export EDGE_SQL_FAULTS = 1
+regions: ## nodes in three network namespaces: delay, loss, partitions, round trips (needs root)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/test.sh --filter 'NodeTests/(Region|RoundTrip)Tests'
+
+power: export EDGE_SQL_FAULTS = 1
+power: ## losses of power on ext4, and on xfs where mkfs.xfs is there (needs root)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/test.sh --filter 'NodeTests/PowerLossTests'
 
 check: ## format, layers and house rules
 	@Scripts/install-packages.sh $(LIBRARIES)

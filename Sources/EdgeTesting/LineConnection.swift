@@ -14,9 +14,9 @@ public final class LineConnection {
   /// For each line.
   public var seconds: Double = 60
 
-  public init(port: Int, receiveBytes: Int32? = nil) throws {
+  public init(port: Int, host: String = "127.0.0.1", receiveBytes: Int32? = nil) throws {
     self.port = port
-    descriptor = try Socket.connect(port, receiveBytes: receiveBytes)
+    descriptor = try Socket.connect(port, host: host, receiveBytes: receiveBytes)
   }
 
   deinit { close(descriptor) }

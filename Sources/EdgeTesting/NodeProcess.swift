@@ -18,6 +18,7 @@ public final class NodeProcess {
   public private(set) var shipPort = 0
   private let log: String
   private let ships: Bool
+  private let host: String
   private var process: ChildProcess?
   private var ready: Int32 = -1
   private var readyText = ""
@@ -28,15 +29,17 @@ public final class NodeProcess {
   ///   - database: a file in `directory`, or elsewhere if the path is absolute.
   ///   - arguments: more flags.
   ///   - ships: whether it listens for replicas.
+  ///   - host: where it listens; `0.0.0.0` for all interfaces.
   public init(
     _ role: Role, in directory: TestDirectory, database: String, arguments: [String] = [],
-    ships: Bool = true, waits: Bool = true
+    ships: Bool = true, host: String = "127.0.0.1", waits: Bool = true
   ) throws {
     self.role = role
     self.directory = directory
     self.database = database.hasPrefix("/") ? database : directory.file(database)
     self.arguments = arguments
     self.ships = ships
+    self.host = host
     log = self.database + ".log"
     try start(waits: waits)
   }
@@ -59,8 +62,8 @@ public final class NodeProcess {
   private func launch() throws {
     let all =
       [
-        role.rawValue, "--db", database, "--listen", "127.0.0.1:\(listenPort)",
-        "--ship", ships ? "127.0.0.1:\(shipPort)" : "off", "--log-format", "text",
+        role.rawValue, "--db", database, "--listen", "\(host):\(listenPort)",
+        "--ship", ships ? "\(host):\(shipPort)" : "off", "--log-format", "text",
       ] + arguments
     let errors = open(log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0o644)
     let nothing = open("/dev/null", O_RDONLY | O_CLOEXEC)

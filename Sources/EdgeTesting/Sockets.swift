@@ -1,4 +1,4 @@
-// TCP sockets on 127.0.0.1.
+// TCP sockets, on 127.0.0.1 unless a network namespace has other addresses.
 
 import Glibc
 
@@ -11,11 +11,11 @@ enum Socket {
     return (ends[0], ends[1])
   }
 
-  static func address(_ port: Int) -> sockaddr_in {
+  static func address(_ port: Int, host: String = "127.0.0.1") -> sockaddr_in {
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_port = in_port_t(UInt16(port)).bigEndian
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    address.sin_addr.s_addr = inet_addr(host)
     return address
   }
 
@@ -26,13 +26,15 @@ enum Socket {
   }
 
   /// - Parameter receiveBytes: the size of the kernel's buffer, for clients that read slowly.
-  static func connect(_ port: Int, receiveBytes: Int32? = nil) throws -> Int32 {
+  static func connect(
+    _ port: Int, host: String = "127.0.0.1", receiveBytes: Int32? = nil
+  ) throws -> Int32 {
     let descriptor = try make()
     if var receiveBytes {
       setsockopt(
         descriptor, SOL_SOCKET, SO_RCVBUF, &receiveBytes, socklen_t(MemoryLayout<Int32>.size))
     }
-    var address = address(port)
+    var address = address(port, host: host)
     let code = withUnsafePointer(to: &address) { pointer in
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
         Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))

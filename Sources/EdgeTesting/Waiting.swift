@@ -96,3 +96,11 @@ public final class Flag: Sendable {
   public var isSet: Bool { value.load(ordering: .acquiring) }
   public func set() { value.store(true, ordering: .releasing) }
 }
+
+/// A value that one thread makes and another one takes.
+public final class SharedValue<Value: Sendable>: Sendable {
+  private let lock = Mutex<Value?>(nil)
+  public init() {}
+  public var value: Value? { lock.withLock { $0 } }
+  public func set(_ value: Value) { lock.withLock { $0 = value } }
+}

@@ -70,12 +70,15 @@ final class WriteGroups {
       }
       responses.append(response)
     }
-    do {
-      try step(commits)
+    do throws(RequestError) {
+      try commit()
       return responses
     } catch {
-      // One of them is to blame, perhaps by a deferred foreign key: only that one may fail.
       rollback()
+      if error.code == ErrorCode.outcomeUnknown.rawValue {
+        return responses.map { $0.failure == nil ? .failed(error) : $0 }
+      }
+      // One of them is to blame, perhaps by a deferred foreign key: only that one may fail.
       return nil
     }
   }
@@ -106,7 +109,7 @@ final class WriteGroups {
       return response
     }
     do throws(RequestError) {
-      try control(commits)
+      try commit()
       return response
     } catch {
       rollback()
@@ -140,7 +143,7 @@ final class WriteGroups {
       }
       return EngineResponse(results: [StatementResult()])
     } catch {
-      return .failed(error)
+      return .failed(error.ofCommit)
     }
   }
 
@@ -207,8 +210,10 @@ final class WriteGroups {
             .notAllowed,
             "a batch is one transaction already: BEGIN, COMMIT and the like have no place in it")
         }
-        response.results.append(
-          try executor.run(statement, request.arguments, bytesMax: &bytes))
+        do throws(RequestError) {
+          response.results.append(
+            try executor.run(statement, request.arguments, bytesMax: &bytes))
+        } catch { throw statement.facts.mayCommit ? error.ofCommit : error }
       } catch {
         response.failure = .init(error, statement: statements.count > 1 ? index : nil)
         return response
@@ -229,6 +234,12 @@ final class WriteGroups {
   }
   private var enforcesForeignKeys = true
 
+  private func commit() throws(RequestError) {
+    do throws(RequestError) {
+      try control(commits)
+    } catch { throw error.ofCommit }
+  }
+
   private func control(_ statement: Statement) throws(RequestError) {
     do throws(SQLiteError) {
       try step(statement)
@@ -238,6 +249,24 @@ final class WriteGroups {
   private func step(_ statement: Statement) throws(SQLiteError) {
     defer { statement.reset() }
     _ = try statement.step()
+  }
+}
+
+extension StatementFacts {
+  /// The end of a transaction, or of the savepoint that opened one.
+  fileprivate var mayCommit: Bool { transaction == .commit || savepoint == .release }
+}
+
+extension RequestError {
+  /// What this error means where a COMMIT met it.
+  ///
+  /// When the disk fails, the commit mark can have been written although it could not be synced.
+  /// Nobody sees the transaction then, but a start after a crash finds it in the WAL. SQLite says
+  /// CORRUPT as well where the file system does.
+  fileprivate var ofCommit: RequestError {
+    guard code.hasPrefix("SQLITE_IOERR") || code.hasPrefix("SQLITE_CORRUPT") else { return self }
+    return RequestError(
+      .outcomeUnknown, "the disk failed at the commit, which was made once, or not at all: \(self)")
   }
 }
 

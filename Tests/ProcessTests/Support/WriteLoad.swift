@@ -26,18 +26,28 @@ final class WriteLoad: Sendable {
   /// - Parameters:
   ///   - ports: where to write; each thread takes one of them.
   ///   - depth: requests in flight on each connection.
-  init(ports: [Int], threads count: Int = 2, depth: Int = 4, firstID: Int64 = 0) {
+  ///   - diskMayFail: whether a write may end with what SQLite says about a disk that fails; such a
+  ///     write had no effect either.
+  init(
+    ports: [Int], threads count: Int = 2, depth: Int = 4, firstID: Int64 = 0,
+    diskMayFail: Bool = false
+  ) {
     let (outcome, stops) = (OutcomeBox(), stops)
     box = outcome
     threads = (0..<count).map { number in
       let port = ports[number % ports.count]
       let first = firstID + Int64(number) * 1_000_000_000
       return BackgroundThread {
-        Writer(port: port, depth: depth, nextID: first, outcome: outcome, stops: stops).run()
+        Writer(
+          port: port, depth: depth, nextID: first, diskMayFail: diskMayFail, outcome: outcome,
+          stops: stops
+        ).run()
       }
     }
   }
 
+  /// The rows that are acknowledged by now.
+  var acknowledged: Set<Int64> { box.lock.withLock { $0.acknowledged } }
   var acknowledgedCount: Int { box.lock.withLock { $0.acknowledged.count } }
 
   /// Ends the writers and tells what they know.
@@ -55,13 +65,17 @@ final class WriteLoad: Sendable {
     let port: Int
     let depth: Int
     var nextID: Int64
+    let diskMayFail: Bool
     let outcome: OutcomeBox
     let stops: Flag
 
-    init(port: Int, depth: Int, nextID: Int64, outcome: OutcomeBox, stops: Flag) {
+    init(
+      port: Int, depth: Int, nextID: Int64, diskMayFail: Bool, outcome: OutcomeBox, stops: Flag
+    ) {
       self.port = port
       self.depth = depth
       self.nextID = nextID
+      self.diskMayFail = diskMayFail
       self.outcome = outcome
       self.stops = stops
     }
@@ -78,6 +92,11 @@ final class WriteLoad: Sendable {
           if !round(open) { connection = nil }
         }
       }
+    }
+
+    /// SQLite calls it a corrupt file system when reading fails with EIO.
+    private static func isOfDisk(_ code: String) -> Bool {
+      code.hasPrefix("SQLITE_IOERR") || code == "SQLITE_CORRUPT"
     }
 
     /// Sends some rows and reads the answers. Returns false when the connection is lost.
@@ -97,6 +116,7 @@ final class WriteLoad: Sendable {
             case nil: outcome.acknowledged.insert(id)
             case "OUTCOME_UNKNOWN": outcome.unknown.insert(id)
             case _ where answer.retry: outcome.refused.insert(id)
+            case let code? where diskMayFail && Self.isOfDisk(code): outcome.refused.insert(id)
             case let code: outcome.other.append("\(code ?? "?"): \(answer.message)")
             }
           }

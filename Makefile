@@ -10,9 +10,9 @@ export DB ONCE
 
 LIBRARIES := libsqlite3-dev liblz4-dev pkg-config
 FAULT_SUITES := Backup|Chain|Checkpoint|DamagedFile|DiskFault|Divergence|ForeignFile|FullDisk|Kill|ManyReplicas|Outage|Repair|Sidecar|SlowReplica
-SWIFT_SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+SWIFT_SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources Fuzz/Package.swift Fuzz/Sources
 
-.PHONY: help setup build run test big-test faults check fmt bench clean
+.PHONY: help setup build run test big-test faults tsan asan fuzz record check fmt bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -44,6 +44,24 @@ faults: export EDGE_SQL_FAULTS = 1
 faults: ## the tests of the fault matrix, the long ones too
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/test.sh --filter '$(FAULT_SUITES)'
+
+# The house rules read the sources, which are the same under a sanitizer.
+tsan: ## the tests under ThreadSanitizer: data races (FILTER=regex)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/sanitize.sh thread --skip '^TidyTests\.' $(if $(FILTER),--filter '$(FILTER)')
+
+asan: ## the tests under AddressSanitizer: memory errors (FILTER=regex)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/sanitize.sh address --skip '^TidyTests\.' $(if $(FILTER),--filter '$(FILTER)')
+
+fuzz: ## every decoder under libFuzzer, FUZZ_SECONDS=20 each (CHECK=name for one)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/fuzz.sh $(CHECK)
+
+record: export EDGE_SQL_RECORD = 1
+record: ## make Tests/Fixtures/v1 and Fuzz/Corpus anew
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/test.sh --filter recordFixtures
 
 check: ## format, layers and house rules
 	@Scripts/install-packages.sh $(LIBRARIES)

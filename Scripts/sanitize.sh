@@ -24,7 +24,7 @@ if [ "$kind" = thread ]; then
   lock=$PWD/$scratch/MutexSlowPath.o
   swiftc -parse-as-library -O -sanitize=thread -c Scripts/sanitizers/MutexSlowPath.swift -o "$lock"
   EDGE_SQL_BUILD+=" -Xlinker $lock"
-  export TSAN_OPTIONS="log_path=$reports/report history_size=4"
+  export TSAN_OPTIONS="log_path=$reports/report history_size=4 suppressions=$PWD/Scripts/sanitizers/thread.supp"
 else
   # LeakSanitizer takes what the test runner keeps for leaks.
   export ASAN_OPTIONS="detect_leaks=0 log_path=$reports/report"

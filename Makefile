@@ -10,9 +10,9 @@ export DB ONCE
 
 LIBRARIES := libsqlite3-dev liblz4-dev pkg-config
 FAULT_SUITES := Backup|Chain|Checkpoint|DamagedFile|DiskFault|Divergence|ForeignFile|FullDisk|Kill|ManyReplicas|Outage|PowerLoss|RegionTests|Repair|Sidecar|SlowReplica
-SWIFT_SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+SWIFT_SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources Fuzz/Package.swift Fuzz/Sources
 
-.PHONY: help setup build run test big-test faults regions power check fmt bench clean
+.PHONY: help setup build run test big-test faults sim nth mutants regions power tsan asan fuzz record check fmt bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -45,6 +45,20 @@ faults: ## the tests of the fault matrix, the long ones too
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/test.sh --filter '$(FAULT_SUITES)'
 
+sim: ## simulated clusters under faults, SEEDS=10000 of them (SEED=n for one, with its story)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	swift build -c release --product edge-sim
+	.build/release/edge-sim $(if $(SEED),one $(SEED) --verbose,--seeds $(or $(SEEDS),10000))
+
+nth: ## each disk operation of a small workload failing, one after the other
+	@Scripts/install-packages.sh $(LIBRARIES)
+	swift build -c release --product edge-sim
+	for node in primary replica; do .build/release/edge-sim nth $$node; .build/release/edge-sim nth $$node --full; done
+
+mutants: ## bugs planted one by one, each to be found by a simulation (NAME=one)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	Scripts/mutants.sh $(NAME)
+
 regions: export EDGE_SQL_FAULTS = 1
 regions: ## nodes in three network namespaces: delay, loss, partitions, round trips (needs root)
 	@Scripts/install-packages.sh $(LIBRARIES)
@@ -54,6 +68,24 @@ power: export EDGE_SQL_FAULTS = 1
 power: ## losses of power on ext4, and on xfs where mkfs.xfs is there (needs root)
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/test.sh --filter 'NodeTests/PowerLossTests'
+
+# The house rules read the sources, which are the same under a sanitizer.
+tsan: ## the tests under ThreadSanitizer: data races (FILTER=regex)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/sanitize.sh thread --skip '^TidyTests\.' $(if $(FILTER),--filter '$(FILTER)')
+
+asan: ## the tests under AddressSanitizer: memory errors (FILTER=regex)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/sanitize.sh address --skip '^TidyTests\.' $(if $(FILTER),--filter '$(FILTER)')
+
+fuzz: ## every decoder under libFuzzer, FUZZ_SECONDS=20 each (CHECK=name for one)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/fuzz.sh $(CHECK)
+
+record: export EDGE_SQL_RECORD = 1
+record: ## make Tests/Fixtures/v1 and Fuzz/Corpus anew
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/test.sh --filter recordFixtures
 
 check: ## format, layers and house rules
 	@Scripts/install-packages.sh $(LIBRARIES)

@@ -18,6 +18,8 @@ let package = Package(
     .library(name: "Serving", targets: ["Serving"]),
     .library(name: "Store", targets: ["Store"]),
     .library(name: "WALShip", targets: ["WALShip"]),
+    // For the package `Fuzz` alone.
+    .library(name: "EdgeTesting", targets: ["EdgeTesting"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),

@@ -4,20 +4,23 @@
 # usage: Scripts/test.sh [ARGUMENT OF swift test]…
 #
 # .build/tests.log keeps the output, .build/tests.xml what each test did, .build/tests.summary the closing lines.
+# EDGE_SQL_SCRATCH builds elsewhere than in .build, EDGE_SQL_BUILD has more arguments for the build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-mkdir -p .build
-build=.build/tests-build.log log=.build/tests.log xml=.build/tests.xml summary=.build/tests.summary
+folder=${EDGE_SQL_SCRATCH:-.build}
+read -ra build_arguments <<<"--scratch-path $folder ${EDGE_SQL_BUILD:-}"
+mkdir -p "$folder"
+build=$folder/tests-build.log log=$folder/tests.log xml=$folder/tests.xml summary=$folder/tests.summary
 rm -f "$log" "$xml" "$summary"
 
 status=0
-swift build --build-tests 2>&1 | tee "$build" || status=1
+swift build --build-tests "${build_arguments[@]}" 2>&1 | tee "$build" || status=1
 if [ $status -ne 0 ]; then
   { echo "the tests do not build"; echo "0 passed, 1 failed"; } | tee "$summary"
   exit 1
 fi
-swift test --skip-build --disable-xctest --xunit-output "$xml" "$@" 2>&1 | tee "$log" || status=1
+swift test --skip-build "${build_arguments[@]}" --disable-xctest --xunit-output "$xml" "$@" 2>&1 | tee "$log" || status=1
 
 # Counts tests, not issues: a test with several cases that fail is one.
 count_report() {

@@ -27,6 +27,8 @@ public final class FaultProxy: Sendable {
     var wantsCut = false
     var wantsSwallow = false
     var isStopped = false
+    /// What was passed on in each direction, when it is kept.
+    var recorded: [[UInt8]]?
   }
 
   public let port: Int
@@ -63,6 +65,14 @@ public final class FaultProxy: Sendable {
   /// Bytes that were passed on in a direction, over all connections.
   public func bytes(_ direction: Direction) -> Int {
     state.lock.withLock { $0.bytes[direction.rawValue] }
+  }
+
+  /// Keeps what is passed on from now on.
+  public func record() { state.lock.withLock { $0.recorded = [[], []] } }
+
+  /// What was passed on in a direction since `record`, over all connections.
+  public func recorded(_ direction: Direction) -> [UInt8] {
+    state.lock.withLock { $0.recorded?[direction.rawValue] ?? [] }
   }
 
   public var connections: Int { state.lock.withLock { $0.connections } }

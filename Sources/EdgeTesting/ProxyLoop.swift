@@ -119,6 +119,7 @@ final class ProxyLoop {
         cuts = true
       }
       state.bytes[direction] += bytes.count
+      state.recorded?[direction] += bytes
       return cuts
     }
     lanes[index].queue.append((Deadline.now() + present.delayNanoseconds, bytes))

@@ -15,6 +15,20 @@ public struct Deadline: Sendable {
   private let nanoseconds: UInt64
 
   public static func seconds(_ seconds: Double) -> Deadline {
+    Deadline(nanoseconds: now() + UInt64(seconds * patience * 1_000_000_000))
+  }
+
+  /// EDGE_SQL_PATIENCE in the environment makes all deadlines so many times as long, for programs
+  /// that a sanitizer slows down.
+  private static let patience: Double = {
+    guard let text = getenv("EDGE_SQL_PATIENCE"), let factor = Double(String(cString: text)) else {
+      return 1
+    }
+    return min(max(factor, 1), 100)
+  }()
+
+  /// Exactly then, whatever the patience.
+  fileprivate static func exactly(seconds: Double) -> Deadline {
     Deadline(nanoseconds: now() + UInt64(seconds * 1_000_000_000))
   }
 
@@ -51,7 +65,7 @@ public func eventually(
 
 /// Lets `seconds` go by, for what must not happen meanwhile.
 public func elapse(seconds: Double) {
-  let end = Deadline.seconds(seconds)
+  let end = Deadline.exactly(seconds: seconds)
   try? eventually("time", deadline: .seconds(seconds + 60)) { end.isOver }
 }
 

@@ -57,6 +57,9 @@ final class Applier {
       _ = try reader.transactionHeader()
       for _ in 0..<header.pages {
         let encoded = try reader.encodedPage()
+        guard encoded.pgno.rawValue <= header.pageCount else {
+          throw ShipProtocolError.malformed("page \(encoded.pgno) lies behind the last one")
+        }
         if encoded.encoding.needsBase {
           try database.injector.readPage(encoded.pgno, into: base.bytes)
         }
@@ -88,9 +91,17 @@ final class Applier {
   private func present(_ pgno: Pgno) -> PageMapEntry { staged[pgno] ?? database.map.entry(pgno) }
 
   private func resize(to count: UInt32) {
-    let last = max(pageCount, highest)
-    if count < last {
-      for number in count + 1...last {
+    // Only pages that are there are gone through: numbers from the wire can be far apart.
+    let known = database.map.live.pageCount
+    if count < highest {
+      for (pgno, entry) in staged where pgno.rawValue > count {
+        checksum.toggle(entry.checksum)
+        staged[pgno] = pgno.rawValue <= known ? .absent : nil
+      }
+      highest = count
+    }
+    if count < known {
+      for number in count + 1...known where staged[Pgno(number)] == nil {
         checksum.toggle(present(Pgno(number)).checksum)
         staged[Pgno(number)] = .absent
       }
@@ -174,7 +185,7 @@ public struct CatchUpPages {
     var reader = BodyReader(bytes)
     let count = try reader.varint()
     for _ in 0..<min(count, UInt64(bytes.count)) {
-      let txid = TXID(try reader.varint())
+      let txid = try reader.txid()
       let encoded = try reader.encodedPage()
       guard !encoded.encoding.needsBase, encoded.pgno != pageSize.lockPage else {
         throw ShipProtocolError.malformed("a catch-up page is a delta, or the lock page")

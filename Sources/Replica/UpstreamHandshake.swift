@@ -10,6 +10,12 @@ import WALShip
 extension UpstreamSession {
   func receiveChallenge(_ body: ByteBuffer, _ nonce: [UInt8]) throws {
     let challenge = try ShipChallenge(decoding: body)
+    let ours = ShipProtocolVersion.lowest...ShipProtocolVersion.highest
+    guard ours.contains(challenge.version) else {
+      return close(
+        reason: "the upstream chose protocol \(challenge.version), this node speaks "
+          + "\(ours.lowerBound) to \(ours.upperBound)")
+    }
     let nonces = [nonce, challenge.nonce]
     if let secret = upstream.secret, !secret.isValid(challenge.proof, .server, nonces) {
       return close(reason: "the upstream does not know the ship secret")

@@ -174,10 +174,13 @@ public struct StatementScanner {
 
   private func trimmed(_ range: Range<Int>) -> Range<Int> {
     var (lower, upper) = (range.lowerBound, range.upperBound)
-    while lower < upper, bytes[upper - 1] <= 32 { upper -= 1 }
-    while lower < upper, bytes[lower] <= 32 { lower += 1 }
+    while lower < upper, Self.isSpace(bytes[upper - 1]) { upper -= 1 }
+    while lower < upper, Self.isSpace(bytes[lower]) { lower += 1 }
     return lower..<upper
   }
+
+  /// Other control characters are tokens to SQLite, though none that it knows.
+  private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0d) ~= byte }
 
   private static func isWordByte(_ byte: UInt8) -> Bool {
     switch byte {

@@ -41,6 +41,24 @@ struct DatabaseIdentity: Equatable, Sendable {
     }
   }
 
+  /// Whether the file was written by a later release: it must stay as it is.
+  static func isNewer(_ database: String) -> Bool {
+    guard
+      let bytes = try? Disk.readPrefix(of: path(of: database), count: PageMapIdentity.byteCount)
+    else { return false }
+    return bytes.withUnsafeBytes { bytes in
+      do throws(PageMapIdentity.Failure) {
+        _ = try PageMapIdentity(decoding: bytes)
+        return false
+      } catch {
+        switch error {
+        case .newerFormat: return true
+        case .notAPageMap: return false
+        }
+      }
+    }
+  }
+
   /// Writes the file, unless it says the same already.
   func save(_ database: String) throws(DiskError) {
     guard Self.load(database) != self else { return }

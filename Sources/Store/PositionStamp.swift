@@ -37,6 +37,7 @@ public struct PositionStamp: Equatable, Sendable {
     epoch = Epoch(word(76))
     txid = TXID(UInt64(word(80)) << 32 | UInt64(word(84)))
     database = word(88)
+    guard epoch <= Epoch.max, txid <= TXID.max else { return nil }
   }
 
   /// Marks a page 1 as a replica's.

@@ -147,6 +147,11 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
 
   /// The file is looked at before SQLite opens it: what is not ours stays untouched.
   private static func inspect(_ path: String) throws {
+    if DatabaseIdentity.isNewer(path) {
+      throw Failure.newerPageMap(DatabaseIdentity.path(of: path))
+    }
+    // Before SQLite makes files of its own beside the database.
+    _ = try existingMap(pageMapPath(of: path))
     guard let size = Disk.size(path), size > 0 else {
       let known = try existingMap(pageMapPath(of: path))
       let hadPages = known.map { $0.live.pageCount > 0 } ?? (DatabaseIdentity.load(path) != nil)

@@ -38,6 +38,8 @@ public struct TXID: Hashable, Comparable, Sendable, CustomStringConvertible {
   @inlinable public static func < (a: TXID, b: TXID) -> Bool { a.rawValue < b.rawValue }
   @inlinable public var next: TXID { TXID(rawValue + 1) }
   public static let zero = TXID(0)
+  /// No database ever gets here. What comes from outside and is higher is refused.
+  public static let max = TXID((1 << 40) - 1)
   public var description: String { "\(rawValue)" }
 }
 

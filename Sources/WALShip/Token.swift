@@ -27,7 +27,7 @@ public struct Token: Hashable, Sendable, CustomStringConvertible {
     guard parts.count == 4 || parts.count == 5, parts[0] == "e1", parts[1].utf8.count == 8,
       let database = Self.number(parts[1], radix: 16, UInt32.self),
       let epoch = Self.number(parts[2], radix: 10, UInt32.self),
-      let txid = Self.number(parts[3], radix: 10, UInt64.self), txid < 1 << 40
+      let txid = Self.number(parts[3], radix: 10, UInt64.self), txid <= TXID.max.rawValue
     else { return nil }
     self.init(database: database, epoch: Epoch(epoch), txid: TXID(txid))
   }

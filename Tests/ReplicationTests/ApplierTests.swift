@@ -171,6 +171,40 @@ private final class Pair {
     try pair.requireEqual()
   }
 
+  /// A page number from the wire costs nothing but its page: neither a walk through all numbers up
+  /// to it, nor memory for them.
+  @Test func pagesFarBehindTheEndAreRefusedOrForgotten() throws {
+    let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+    let size = pair.primary.pageSize.bytes
+    let position = pair.primary.tracker.position
+    var page = ByteBuffer()
+    [UInt8](repeating: 1, count: size).withUnsafeBytes {
+      page.writeEncodedPage(Pgno(.max - 1), .raw, $0)
+    }
+    let header = TransactionHeader(
+      txid: position.txid.next, pageCount: 2, checksum: position.checksum,
+      committedMicroseconds: 0, pages: 1)
+    var body = ByteBuffer()
+    body.writeTransactionHeader(header)
+    body.writeImmutableBuffer(page)
+    #expect(throws: ShipProtocolError.self) {
+      _ = try pair.applier.stage(body, header, epoch: position.epoch)
+    }
+    pair.applier.abandon()
+
+    var pages = ByteBuffer(bytes: [1, 1])  // one page, of transaction 1
+    pages.writeImmutableBuffer(page)
+    try pair.applier.stagePages(pages)
+    let end = ShipRoundEnd(
+      isConsistent: true, position: position, history: pair.primary.tracker.epochs, pageCount: 2)
+    #expect(pair.applier.stageRoundEnd(end) == .staged)
+    #expect(pair.applier.stagedPages == 0)
+    pair.applier.abandon()
+    try pair.commit("INSERT INTO t(b) VALUES (1)")
+    try pair.apply()
+    try pair.requireEqual()
+  }
+
   /// Closing any descriptor of a file drops the locks of the whole process on it. A stock program
   /// that then closes the database last would remove the WAL under the replica.
   @Test func aProgramThatComesAndGoesNeverRemovesTheLog() throws {

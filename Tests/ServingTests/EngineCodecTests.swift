@@ -84,3 +84,22 @@ import WALShip
     }
   }
 }
+
+@Suite struct HostileEngineBytesTests {
+  /// Rows without columns have no bytes: a few bytes could promise any number of them, in each
+  /// result anew.
+  @Test func rowsWithoutColumnsAreRefused() {
+    var bytes = ByteBuffer()
+    bytes.writeInteger(1 as UInt8)  // results
+    bytes.writeBytes([0, 20])  // columns, rows
+    bytes.writeRepeatingByte(0, count: 40)
+    #expect(throws: ShipProtocolError.malformed("rows without columns")) {
+      _ = try EngineResponse(decoding: bytes)
+    }
+  }
+
+  @Test func controlCharactersAreNoWhiteSpace() {
+    let found = [UInt8(1)].withUnsafeBytes { StatementScanner.scan($0) }
+    #expect(found.statements.isEmpty && found.rest == 0..<1)
+  }
+}

@@ -90,6 +90,15 @@ private func encoded(_ messages: [ShipMessage]) -> [UInt8] {
     #expect(incomplete == nil)
     #expect(throws: ShipProtocolError.tooLong(120)) { _ = try assembler.receive(piece) }
   }
+
+  /// They would cost memory and count for nothing.
+  @Test func emptyFragmentsAreRefused() {
+    var assembler = FragmentAssembler(bytesMax: 100)
+    let piece = ShipFragment(request: 1, isLast: false, bytes: ByteBuffer())
+    #expect(throws: ShipProtocolError.malformed("an empty piece")) {
+      _ = try assembler.receive(piece)
+    }
+  }
 }
 
 @Suite struct HandshakeTests {
@@ -167,6 +176,30 @@ private func encoded(_ messages: [ShipMessage]) -> [UInt8] {
     for _ in 0..<5000 {
       let bytes = ByteBuffer(bytes: random.bytes(Int.random(in: 0...120, using: &random)))
       for (_, decode) in bodies { try? decode(bytes) }
+    }
+  }
+
+  /// A receiver counts on from such a number, and reckons with such a size.
+  @Test func numbersThatNoDatabaseReachesAreRefused() throws {
+    let beat = ShipHeartbeat(epoch: Epoch(1), txid: TXID(.max), contactMilliseconds: 0)
+    #expect(throws: ShipProtocolError.self) { _ = try ShipHeartbeat(decoding: beat.encode()) }
+    let later = ShipHeartbeat(epoch: Epoch(.max), txid: TXID(1), contactMilliseconds: 0)
+    #expect(throws: ShipProtocolError.self) { _ = try ShipHeartbeat(decoding: later.encode()) }
+    var place = position
+    place.txid = TXID(.max)
+    let end = ShipRoundEnd(isConsistent: true, position: place, history: history, pageCount: 5)
+    #expect(throws: ShipProtocolError.self) { _ = try ShipRoundEnd(decoding: end.encode()) }
+    let begin = ShipCatchUp(pages: .max, pageSize: .max, isComparison: false)
+    #expect(throws: ShipProtocolError.self) { _ = try ShipCatchUp(decoding: begin.encode()) }
+    var header = ByteBuffer()
+    header.writeTransactionHeader(
+      TransactionHeader(
+        txid: TXID(.max), pageCount: 1, checksum: .empty, committedMicroseconds: 0, pages: 0))
+    #expect(throws: ShipProtocolError.self) {
+      try header.withUnsafeReadableBytes { bytes in
+        var reader = BodyReader(bytes)
+        _ = try reader.transactionHeader()
+      }
     }
   }
 

@@ -69,8 +69,8 @@ struct EngineReader {
   }
 
   mutating func basis() throws(ShipProtocolError) -> TransactionBasis {
-    let epoch = Epoch(try reader.varint32())
-    let txid = TXID(try reader.varint())
+    let epoch = try reader.epoch()
+    let txid = try reader.txid()
     var reads: [ObservedRead] = []
     for _ in 0..<(try count(atLeast: 10)) {
       let statement = try statement()
@@ -209,8 +209,8 @@ extension EngineResponse {
     }
     position = try reader.optional { reader throws(ShipProtocolError) in
       let database = DatabaseID(high: try reader.reader.fixed64(), low: try reader.reader.fixed64())
-      let epoch = Epoch(try reader.reader.varint32())
-      let txid = TXID(try reader.reader.varint())
+      let epoch = try reader.reader.epoch()
+      let txid = try reader.reader.txid()
       return Position(
         database: database, epoch: epoch, txid: txid,
         checksum: DatabaseChecksum(try reader.reader.fixed64()))
@@ -228,7 +228,10 @@ extension EngineReader {
     for _ in 0..<(try count()) { columns.append(try text()) }
     var rows: [[Value]] = []
     let width = columns.count
-    for _ in 0..<(try count(atLeast: max(1, width))) {
+    let height = try count(atLeast: max(1, width))
+    // Such rows have no bytes, so nothing would bound their number.
+    guard width > 0 || height == 0 else { throw .malformed("rows without columns") }
+    for _ in 0..<height {
       var row: [Value] = []
       row.reserveCapacity(width)
       for _ in 0..<width { row.append(try value()) }

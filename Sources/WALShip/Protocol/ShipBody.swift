@@ -72,7 +72,7 @@ struct ShipBody {
 
   mutating func position() throws(ShipProtocolError) -> Position {
     Position(
-      database: try databaseID(), epoch: try epoch(), txid: TXID(try varint()),
+      database: try databaseID(), epoch: try epoch(), txid: try txid(),
       checksum: DatabaseChecksum(try fixed64()))
   }
 
@@ -82,19 +82,25 @@ struct ShipBody {
     return epoch
   }
 
+  mutating func txid() throws(ShipProtocolError) -> TXID {
+    let txid = TXID(try varint())
+    guard txid <= TXID.max else { throw .malformed("there is no transaction \(txid)") }
+    return txid
+  }
+
   mutating func history() throws(ShipProtocolError) -> EpochHistory {
     let current = try epoch()
     let count = try varint()
     guard count <= UInt64(EpochHistory.forksMax) else { throw .malformed("too many epochs") }
     var forks: [EpochFork] = []
     for _ in 0..<count {
-      forks.append(EpochFork(epoch: try epoch(), last: TXID(try varint())))
+      forks.append(EpochFork(epoch: try epoch(), last: try txid()))
     }
     return EpochHistory(current: current, forks: forks)
   }
 
   mutating func scope() throws(ShipProtocolError) -> FollowerPages.Scope {
-    try byte() == 0 ? .all : .since(TXID(try varint()))
+    try byte() == 0 ? .all : .since(try txid())
   }
 
   /// What is left.

@@ -29,6 +29,9 @@ public struct ShipCatchUp: Equatable, Sendable {
     var reader = ShipBody(body)
     pages = try reader.varint32()
     pageSize = try reader.varint32()
+    guard PageSize(Int(pageSize)) != nil else {
+      throw .malformed("there is no page size \(pageSize)")
+    }
     isComparison = try reader.byte() != 0
   }
 }
@@ -90,8 +93,8 @@ public struct ShipHeartbeat: Equatable, Sendable {
 
   public init(decoding body: ByteBuffer) throws(ShipProtocolError) {
     var reader = ShipBody(body)
-    epoch = Epoch(try reader.varint32())
-    txid = TXID(try reader.varint())
+    epoch = try reader.epoch()
+    txid = try reader.txid()
     contactMilliseconds = try reader.varint()
   }
 }
@@ -236,6 +239,8 @@ public struct FragmentAssembler: Sendable {
   /// - Returns: the whole, once its last piece is here.
   public mutating func receive(_ piece: ShipFragment) throws(ShipProtocolError) -> ByteBuffer? {
     if piece.isLast, partial[piece.request] == nil { return piece.bytes }
+    // Each whole that was begun costs memory; only pieces with something in them are counted.
+    guard piece.isLast || piece.bytes.readableBytes > 0 else { throw .malformed("an empty piece") }
     bytes += piece.bytes.readableBytes
     guard bytes <= bytesMax else { throw .tooLong(bytes) }
     partial[piece.request, default: ByteBuffer()].writeImmutableBuffer(piece.bytes)

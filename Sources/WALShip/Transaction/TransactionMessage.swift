@@ -93,6 +93,18 @@ public struct BodyReader {
     return value
   }
 
+  public mutating func txid() throws(ShipProtocolError) -> TXID {
+    let txid = TXID(try varint())
+    guard txid <= TXID.max else { throw .malformed("there is no transaction \(txid)") }
+    return txid
+  }
+
+  public mutating func epoch() throws(ShipProtocolError) -> Epoch {
+    let epoch = Epoch(try varint32())
+    guard epoch <= Epoch.max else { throw .malformed("there is no epoch \(epoch)") }
+    return epoch
+  }
+
   public mutating func fixed64() throws(ShipProtocolError) -> UInt64 {
     let slice = try take(8)
     return UInt64(littleEndian: slice.loadUnaligned(as: UInt64.self))
@@ -119,7 +131,7 @@ public struct BodyReader {
   }
 
   public mutating func transactionHeader() throws(ShipProtocolError) -> TransactionHeader {
-    let txid = TXID(try varint())
+    let txid = try txid()
     let pageCount = try varint32()
     let checksum = DatabaseChecksum(try fixed64())
     let time = try varint()

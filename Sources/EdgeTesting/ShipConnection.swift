@@ -1,0 +1,53 @@
+// Messages of the ship protocol over a socket, for tests that speak it by hand.
+
+import Glibc
+import NIOCore
+import WALShip
+
+/// A connection to a node's ship port. It belongs to one thread.
+public final class ShipConnection {
+  private let descriptor: Int32
+  private var received = ByteBuffer()
+
+  public init(port: Int) throws { descriptor = try Socket.connect(port, receiveBytes: 1 << 16) }
+
+  deinit { close(descriptor) }
+
+  public func send(_ message: ShipMessage) throws {
+    var bytes = ByteBuffer()
+    bytes.writeShipMessage(message)
+    try send(bytes: Array(bytes.readableBytesView))
+  }
+
+  public func send(bytes: [UInt8]) throws {
+    var bytes = ByteBuffer(bytes: bytes)
+    while bytes.readableBytes > 0 {
+      guard Socket.wait(descriptor, POLLOUT, .seconds(30)) else {
+        throw TestFailure("the node takes no bytes")
+      }
+      let count = bytes.withUnsafeReadableBytes {
+        Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL | MSG_DONTWAIT))
+      }
+      if count < 0, errno == EAGAIN || errno == EINTR { continue }
+      guard count >= 0 else { throw TestFailure("the node closed the connection") }
+      bytes.moveReaderIndex(forwardBy: count)
+    }
+  }
+
+  /// The body of the next message of a kind; others are read and forgotten.
+  public func receive(_ kind: ShipMessageKind) throws -> ByteBuffer {
+    var chunk = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+      while let message = try received.readShipMessage() {
+        if message.kind == kind { return message.body }
+      }
+      received.discardReadBytes()
+      guard Socket.wait(descriptor, POLLIN, .seconds(30)) else {
+        throw TestFailure("the node sends nothing")
+      }
+      let count = recv(descriptor, &chunk, chunk.count, 0)
+      guard count > 0 else { throw TestFailure("the node closed the connection") }
+      received.writeBytes(chunk[..<count])
+    }
+  }
+}

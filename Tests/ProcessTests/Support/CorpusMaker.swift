@@ -1,0 +1,122 @@
+// Cuts a recorded session into seeds for the fuzzer, a folder for each check of `DecoderCheck`.
+
+import EdgeTesting
+import Glibc
+import NIOCore
+import Serving
+import WALShip
+
+/// Writes `Fuzz/Corpus`.
+struct CorpusMaker {
+  let session: NodeTests.Session
+  private static let bytesMax = 2000
+
+  func write() throws {
+    Files.removeAll(Corpus.folder)
+    mkdir(Corpus.folder, 0o755)
+    for stream in session.streams where stream.name != "line" {
+      for (direction, bytes) in [("up", stream.up), ("down", stream.down)] {
+        try write("ship-messages", "\(stream.name)-\(direction)", [6] + bytes.prefix(900))
+        try messages(bytes, "\(stream.name)-\(direction)")
+      }
+    }
+    try files()
+    try texts()
+    // Events for state machines have no form on the wire.
+    let beat = ShipHeartbeat(epoch: Epoch(1), txid: TXID(7), contactMilliseconds: 0).encode()
+    try write("ship-receiver", "some", Array(beat.readableBytesView) + Self.ramp(200, 3))
+    try write("ship-fragments", "some", Self.ramp(200, 5))
+    try write("wal-made", "some", Self.ramp(250, 7))
+  }
+
+  private static func ramp(_ count: Int, _ step: Int) -> [UInt8] {
+    (0..<count).map { UInt8(truncatingIfNeeded: $0 * step) }
+  }
+
+  private func write(_ check: String, _ name: String, _ bytes: [UInt8]) throws {
+    guard bytes.count <= Self.bytesMax else { return }
+    mkdir("\(Corpus.folder)/\(check)", 0o755)
+    try UpgradeFiles.write("\(Corpus.folder)/\(check)/\(name)", of: bytes)
+  }
+
+  private func messages(_ stream: [UInt8], _ name: String) throws {
+    var buffer = ByteBuffer(bytes: stream)
+    var seen: [ShipMessageKind: Int] = [:]
+    while let message = try buffer.readShipMessage() {
+      var body = message.body
+      // The proofs stand in front of these two.
+      if message.kind == .join || message.kind == .welcome { body.moveReaderIndex(forwardBy: 32) }
+      let bytes = Array(body.readableBytesView)
+      let count = seen[message.kind, default: 0]
+      seen[message.kind] = count + 1
+      guard count < 3 else { continue }
+      let name = "\(name)-\(message.kind)-\(count)"
+      try write("ship-bodies", name, [message.kind.rawValue] + bytes)
+      switch message.kind {
+      case .transaction:
+        try write("transaction", name, bytes)
+        try payloads(body, name)
+      case .pages: try write("catch-up-pages", name, bytes)
+      case .request: try whole(message.body, "engine-request", name)
+      case .response: try whole(message.body, "engine-response", name)
+      default: break
+      }
+    }
+  }
+
+  private func whole(_ body: ByteBuffer, _ check: String, _ name: String) throws {
+    let piece = try ShipFragment(decoding: body)
+    if piece.isLast { try write(check, name, Array(piece.bytes.readableBytesView)) }
+  }
+
+  private func payloads(_ body: ByteBuffer, _ name: String) throws {
+    try body.withUnsafeReadableBytes { bytes in
+      var reader = BodyReader(bytes)
+      for number in 0..<(try reader.transactionHeader().pages) where number < 2 {
+        let page = try reader.encodedPage()
+        try write(
+          "page-payload", "\(name)-\(number)", [page.encoding.rawValue] + Array(page.payload))
+      }
+    }
+  }
+
+  private func files() throws {
+    for name in ["primary.db", "replica.db"] {
+      let database = try UpgradeFiles.read(name)
+      try write("database-header", name, Array(database.prefix(100)))
+      try write("page-round-trip", name, [0] + database[512..<1536])
+      let wal = try UpgradeFiles.read(name + "-wal")
+      try write("wal", name, Array(wal.prefix(32 + 3 * 536)))
+      let map = try UpgradeFiles.read(name + "-pagemap")
+      let bases = PageMapLayout.baseOffsets.map { Array(map[$0..<$0 + PageMapBase.byteCount]) }
+      let lives = PageMapLayout.liveOffsets.map { Array(map[$0..<$0 + PageMapLive.byteCount]) }
+      let identity = Array(map.prefix(PageMapIdentity.byteCount))
+      for (number, record) in ([identity] + bases + lives).enumerated() {
+        try write("page-map-records", "\(name)-\(number)", record)
+      }
+      let records = identity + Array((bases + lives).joined())
+      try write("page-map-file", name, [0] + records + map.dropFirst(4096).prefix(640))
+    }
+  }
+
+  private func texts() throws {
+    for (number, line) in session.requests.enumerated() {
+      let bytes = Array(line.utf8)
+      let check = line.hasPrefix("{") || line.hasPrefix("[") ? "json" : "sql"
+      try write(check, "\(number)", bytes)
+    }
+    let all = session.requests.joined(separator: "\r\n") + "\n"
+    try write("lines", "requests", [9] + Array(all.utf8))
+    try write("lines", "http", [0] + Array("GET / HTTP/1.1\r\nHost: a\r\n\r\n".utf8))
+    try write("base64", "padded", Array("AAEC/w==".utf8))
+    try write("base64", "bare", Array("aGVsbG8gd29ybGQ".utf8))
+    let trigger =
+      "CREATE TEMP TRIGGER t AFTER INSERT ON a BEGIN SELECT ';'; /* ; */ END; SELECT [;]"
+    try write("sql", "trigger", Array(trigger.utf8))
+    for (number, token) in try UpgradeFiles.expected()["tokens"]?.elements.enumerated()
+      ?? [].enumerated()
+    where number < 2 {
+      try write("token", "\(number)", Array((token.text ?? "").utf8))
+    }
+  }
+}

@@ -46,7 +46,7 @@ import WALShip
     #expect(bytes < 170, "\(bytes) bytes for 100 changed ones")
   }
 
-  @Test func aCommitTooLargeForOneMessageHasNoBodyButIsInTheMap() throws {
+  @Test func row26_aCommitTooLargeForOneMessageHasNoBodyButIsInTheMap() throws {
     let database = try PrimaryDatabase(path: path)
     try database.connection.execute("CREATE TABLE t(b)")
     try database.captureAll()
@@ -141,7 +141,7 @@ import WALShip
     #expect(try scanAgrees(database))
   }
 
-  @Test func anOlderBackupBeginsANewEpoch() throws {
+  @Test func row18_anOlderBackupBeginsANewEpoch() throws {
     let epoch = try {
       let database = try PrimaryDatabase(path: path)
       try database.connection.execute("CREATE TABLE t(a); INSERT INTO t VALUES (1)")
@@ -207,7 +207,7 @@ import WALShip
     #expect(database.logState.frames < before)
   }
 
-  @Test func nobodyElseCanCopyOrResetTheLog() throws {
+  @Test func row30_nobodyElseCanCopyOrResetTheLog() throws {
     let database = try database(rows: 50)
     let other = try Connection(path: path, mode: .readWrite)
     _ = try other.query("SELECT count(*) FROM t")

@@ -91,6 +91,8 @@ public final class WorkloadTally: Sendable {
     self.pauseSeconds = pauseSeconds
   }
 
+  /// How often each error came.
+  public var refusals: [String: Int] { counts.withLock { $0.codes } }
   public var acknowledgedCount: Int { counts.withLock { $0.acknowledged } }
   public var unknownCount: Int { counts.withLock { $0.unknown } }
   /// What contradicts a promise, as far as answers alone show it.

@@ -49,7 +49,7 @@ extension NodeTests {
     }
 
     /// A restart without new writes moves next to nothing: the position is the whole truth.
-    @Test func quietRestartMovesNothing() throws {
+    @Test func rows01and02_quietRestartMovesNothing() throws {
       let cluster = try Cluster()
       let client = try cluster.primary.connect()
       try client.run(WriteLoad.schema)
@@ -78,7 +78,7 @@ extension NodeTests {
     }
 
     /// Killed in its first moments: what was acknowledged is there.
-    @Test func newDatabaseKilledAtOnce() throws {
+    @Test func row01_newDatabaseKilledAtOnce() throws {
       for _ in 0..<5 {
         let directory = try TestDirectory()
         let primary = try NodeProcess(.primary, in: directory, database: "new.db")
@@ -92,7 +92,7 @@ extension NodeTests {
     }
 
     /// A replica that dies during its first copy goes on, and is not read before it is complete.
-    @Test func replicaKilledDuringItsFirstCopy() throws {
+    @Test func row02_replicaKilledDuringItsFirstCopy() throws {
       let cluster = try Cluster(replicas: 0) { path in
         let connection = try Connection(path: path, mode: .create)
         try connection.execute(

@@ -8,11 +8,14 @@ SHELL := bash
 # make run ONCE=1: stops after the check, with exit status 0 or 1.
 export DB ONCE
 
+# make soak MINUTES=10: for how long.
+MINUTES := 60
+
 LIBRARIES := libsqlite3-dev liblz4-dev pkg-config
-FAULT_SUITES := Backup|Chain|Checkpoint|DamagedFile|DiskFault|Divergence|ForeignFile|FullDisk|Kill|ManyReplicas|Outage|Repair|Sidecar|SlowReplica
+FAULT_SUITES := Backup|BitFlip|Chain|Checkpoint|ClockTests|DamagedFile|Descriptor|DiskFault|Divergence|Everything|ForeignFile|FullDisk|Kill|LinkFault|ManyReplicas|Outage|Repair|ShortWrite|Sidecar|SlowReplica
 SWIFT_SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
 
-.PHONY: help setup build run test big-test faults check fmt bench clean
+.PHONY: help setup build run test big-test faults soak check fmt bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -44,6 +47,11 @@ faults: export EDGE_SQL_FAULTS = 1
 faults: ## the tests of the fault matrix, the long ones too
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/test.sh --filter '$(FAULT_SUITES)'
+
+soak: export EDGE_SQL_SOAK_MINUTES = $(MINUTES)
+soak: ## mixed load and faults for long, a line each minute (MINUTES=60)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/test.sh --filter 'SoakTests'
 
 check: ## format, layers and house rules
 	@Scripts/install-packages.sh $(LIBRARIES)

@@ -46,6 +46,28 @@ import WALShip
     #expect(bytes < 170, "\(bytes) bytes for 100 changed ones")
   }
 
+  /// A writer stands still between the two copies of the wal-index header: who looks for the
+  /// present place meanwhile waits, and is not told that anything is wrong.
+  @Test func aWriterThatStandsStillWithinTheHeaderIsWaitedFor() throws {
+    let database = try PrimaryDatabase(path: path)
+    try database.connection.execute("CREATE TABLE t(a); INSERT INTO t VALUES (1)")
+    try database.captureAll()
+    let (watch, index) = (database.logWatch, path + "-shm")
+    let place = try watch.presentPlace()
+    // The counter of changes, in the second copy: what a writer changes first.
+    try Files.flipBit(index, at: 48 + 8)
+    let rest = BackgroundThread {
+      elapse(seconds: 0.03)
+      try Files.flipBit(index, at: 48 + 8)
+    }
+    #expect(try watch.presentPlace() == place)
+    try rest.join()
+    try Files.flipBit(index, at: 48 + 8)
+    let error = #expect(throws: SQLiteError.self) { try watch.presentPlace() }
+    #expect(error?.name == "SQLITE_BUSY")
+    try Files.flipBit(index, at: 48 + 8)
+  }
+
   @Test func row26_aCommitTooLargeForOneMessageHasNoBodyButIsInTheMap() throws {
     let database = try PrimaryDatabase(path: path)
     try database.connection.execute("CREATE TABLE t(b)")

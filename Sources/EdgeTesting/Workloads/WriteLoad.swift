@@ -152,7 +152,7 @@ extension WriteLoad.Outcome {
     }
     let double = found.filter { $0.value > 1 }
     if !double.isEmpty {
-      problems.append("\(double.count) rows are there twice: \(double.prefix(5))")
+      problems.append("\(double.count) rows are there twice: \(double.keys.prefix(5))")
     }
     let undead = refused.filter { found[$0] != nil }
     if !undead.isEmpty {

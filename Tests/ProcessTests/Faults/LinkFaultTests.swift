@@ -39,7 +39,7 @@ extension NodeTests {
       try cluster.requireEqual()
       note("links that break: \(load.summary)")
       for node in cluster.nodes {
-        #expect(try load.problems(in: node.database) == [], "seed \(random.seed)")
+        try load.require(in: node)
       }
     }
 
@@ -51,11 +51,12 @@ extension NodeTests {
         try Connection(path: path, mode: .create).execute(WorkloadSet.schema)
       }
       try cluster.settle()
-      cluster.link.throttle(bytesPerSecond: 20_000)
+      cluster.link.throttle(bytesPerSecond: 10_000)
+      let client = try cluster.primary.connect()
+      for id in 1...60 {
+        try client.run("INSERT INTO log(id, body) VALUES (-\(id), randomblob(2000))")
+      }
       let load = WorkloadSet(ports: cluster.ports, random: &random)
-      try cluster.primary.connect().run(
-        "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s LIMIT 20) "
-          + "INSERT INTO log(id, body) SELECT -i, hex(randomblob(2000)) FROM s")
       try eventually("the replica is behind") {
         try cluster.replica.status("lag_txns")?.integer ?? 0 > 20
       }
@@ -64,7 +65,7 @@ extension NodeTests {
       try load.progress(5)
       try load.stop()
       try cluster.requireEqual()
-      for node in cluster.nodes { #expect(try load.problems(in: node.database) == []) }
+      for node in cluster.nodes { try load.require(in: node) }
     }
   }
 }

@@ -1,4 +1,5 @@
 import EdgeTesting
+import Glibc
 import Store
 import Testing
 import WALShip
@@ -66,6 +67,32 @@ import WALShip
     let error = #expect(throws: SQLiteError.self) { try watch.presentPlace() }
     #expect(error?.name == "SQLITE_BUSY")
     try Files.flipBit(index, at: 48 + 8)
+  }
+
+  /// Another program is killed between the two copies of the header: its commit counts, and writers
+  /// and readers go on.
+  @Test(arguments: [true, false]) func row33_aWriterThatDiedWithinTheHeader(isWhole: Bool) throws {
+    let database = try PrimaryDatabase(path: path)
+    try database.connection.execute("CREATE TABLE t(a)")
+    try database.captureAll()
+    let index = path + "-shm"
+    let old = try Files.read(index).prefix(48)
+    try foreign().execute("INSERT INTO t VALUES (1)")
+    let descriptor = open(index, O_WRONLY | O_CLOEXEC)
+    defer { close(descriptor) }
+    #expect(pwrite(descriptor, Array(old), 48, 0) == 48)
+    // It may also have died within the second copy.
+    if !isWhole { try Files.flipBit(index, at: 48 + 20) }
+    let watcher = try LogWatcher(
+      databasePath: path, watch: database.logWatch, tracker: database.tracker, notify: {})
+    watcher.start()
+    defer { watcher.stop() }
+    try eventually("a header", deadline: .seconds(10)) { database.logWatch.place != nil }
+    try database.connection.execute("INSERT INTO t VALUES (2)")
+    try database.captureAll()
+    let rows = try database.connection.query("SELECT a FROM t").map { $0[0] }
+    #expect(rows == (isWhole ? [.integer(1), .integer(2)] : [.integer(2)]))
+    #expect(try scanAgrees(database))
   }
 
   @Test func row26_aCommitTooLargeForOneMessageHasNoBodyButIsInTheMap() throws {

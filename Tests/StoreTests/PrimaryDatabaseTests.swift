@@ -174,6 +174,35 @@ import WALShip
     #expect(try scanAgrees(database))
   }
 
+  /// An entry of the map is damaged while no primary runs, and there is a commit that the map has
+  /// not seen: the entry is mended all the same, and its page is not taken for damaged.
+  @Test(arguments: [true, false]) func row15_aDamagedEntryBesideANewCommitIsMended(
+    hasNewCommit: Bool
+  ) throws {
+    let position = try {
+      let database = try PrimaryDatabase(path: path)
+      try database.connection.execute(
+        "CREATE TABLE t(a, b); CREATE TABLE u(a);"
+          + "INSERT INTO t VALUES (1, randomblob(30000))")
+      try database.captureAll()
+      return database.tracker.position
+    }()
+    do {
+      let other = try foreign()
+      other.keepLog()
+      if hasNewCommit { try other.execute("INSERT INTO u VALUES (2)") }
+      _ = try other.query("SELECT count(*) FROM u")
+    }
+    try Files.flipBit(path + "-pagemap", at: 4096 + 16 * 6 + 11)
+    let database = try PrimaryDatabase(path: path)
+    #expect(try scanAgrees(database))
+    #expect(
+      database.tracker.position.checksum
+        == database.map.checksumOfEntries(pageCount: database.map.live.pageCount))
+    #expect(database.tracker.position.epoch == position.epoch)
+    #expect(database.tracker.position.txid == (hasNewCommit ? position.txid.next : position.txid))
+  }
+
   @Test func aCleanlyClosedFileWithoutAWALContinuesWhereItWas() throws {
     let position = try {
       let database = try PrimaryDatabase(path: path)

@@ -18,7 +18,7 @@ extension NodeTests {
       let schedule = FaultSchedule(cluster: cluster, mortal: [0, 1, 2, 3], random: &random)
       for run in 0..<(NodeTests.runsFaults ? 6 : 1) {
         let load = WorkloadSet(ports: cluster.ports, run: run, random: &random)
-        for _ in 0..<(NodeTests.runsFaults ? 80 : 30) {
+        for _ in 0..<(NodeTests.runsFaults ? 80 : 10) {
           try schedule.next()
           try load.progress(1)
         }

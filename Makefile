@@ -8,11 +8,14 @@ SHELL := bash
 # make run ONCE=1: stops after the check, with exit status 0 or 1.
 export DB ONCE
 
+# make soak MINUTES=10: for how long.
+MINUTES := 60
+
 LIBRARIES := libsqlite3-dev liblz4-dev pkg-config
-FAULT_SUITES := Backup|Chain|Checkpoint|DamagedFile|DiskFault|Divergence|ForeignFile|FullDisk|Kill|ManyReplicas|Outage|PowerLoss|RegionTests|Repair|Sidecar|SlowReplica
+FAULT_SUITES := Backup|BitFlip|Chain|Checkpoint|ClockTests|DamagedFile|Descriptor|DiskFault|Divergence|Everything|ForeignFile|FullDisk|Kill|LinkFault|ManyReplicas|Outage|PowerLoss|RegionTests|Repair|ShortWrite|Sidecar|SlowReplica
 SWIFT_SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources Fuzz/Package.swift Fuzz/Sources
 
-.PHONY: help setup build run test big-test faults sim nth mutants regions power tsan asan fuzz record check fmt bench clean
+.PHONY: help setup build run test big-test faults sim nth mutants soak regions power tsan asan fuzz record check fmt bench clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -44,6 +47,11 @@ faults: export EDGE_SQL_FAULTS = 1
 faults: ## the tests of the fault matrix, the long ones too
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/test.sh --filter '$(FAULT_SUITES)'
+
+soak: export EDGE_SQL_SOAK_MINUTES = $(MINUTES)
+soak: ## mixed load and faults for long, a line each minute (MINUTES=60)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	@Scripts/test.sh --filter 'SoakTests'
 
 sim: ## simulated clusters under faults, SEEDS=10000 of them (SEED=n for one, with its story)
 	@Scripts/install-packages.sh $(LIBRARIES)

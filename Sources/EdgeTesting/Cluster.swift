@@ -12,26 +12,40 @@ public final class Cluster {
   public var replica: NodeProcess { replicas[0] }
   public var link: FaultProxy { links[0] }
 
-  /// - Parameter prepare: makes the database file before the primary adopts it.
+  /// - Parameters:
+  ///   - database: the primary's file.
+  ///   - prepare: makes it before the primary adopts it.
   public init(
     replicas count: Int = 1, primaryArguments: [String] = [], replicaArguments: [String] = [],
+    in directory: TestDirectory? = nil, database: String = "primary.db",
     prepare: (String) throws -> Void = { _ in }
   ) throws {
-    directory = try TestDirectory()
-    try prepare(directory.file("primary.db"))
+    let directory = try directory ?? TestDirectory()
+    self.directory = directory
+    try prepare(database.hasPrefix("/") ? database : directory.file(database))
     primary = try NodeProcess(
-      .primary, in: directory, database: "primary.db", arguments: primaryArguments)
+      .primary, in: directory, database: database, arguments: primaryArguments)
     for _ in 0..<count { try addReplica(arguments: replicaArguments) }
   }
 
-  public func addReplica(arguments: [String] = []) throws {
-    let link = try FaultProxy(to: primary.shipPort)
+  /// - Parameters:
+  ///   - following: the node above it; nil for the primary.
+  ///   - ships: whether others can follow it.
+  public func addReplica(
+    arguments: [String] = [], database: String? = nil, following: NodeProcess? = nil,
+    ships: Bool = false
+  ) throws {
+    let link = try FaultProxy(to: (following ?? primary).shipPort)
     links.append(link)
     replicas.append(
       try NodeProcess(
-        .replica, in: directory, database: "replica\(replicas.count).db",
-        arguments: ["--upstream", "127.0.0.1:\(link.port)"] + arguments, ships: false))
+        .replica, in: directory, database: database ?? "replica\(replicas.count).db",
+        arguments: ["--upstream", "127.0.0.1:\(link.port)"] + arguments, ships: ships))
   }
+
+  public var nodes: [NodeProcess] { [primary] + replicas }
+  /// Where clients may go.
+  public var ports: [Int] { nodes.map(\.listenPort) }
 
   /// Waits until every replica is where the primary is.
   public func settle(_ deadline: Deadline = .seconds(120)) throws {

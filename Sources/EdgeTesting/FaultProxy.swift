@@ -20,6 +20,8 @@ public final class FaultProxy: Sendable {
     var isPaused = [false, false]
     var refuses = false
     var delayNanoseconds: UInt64 = 0
+    /// For each direction of each connection; nil: as fast as it goes.
+    var bytesPerSecond: Int?
     /// The link is cut when so many bytes have gone through in all.
     var cutsAt: [Int?] = [nil, nil]
     /// A bit of this byte, counted over all connections, is inverted.
@@ -118,6 +120,7 @@ public final class FaultProxy: Sendable {
       state.refuses = false
       state.isPaused = [false, false]
       state.delayNanoseconds = 0
+      state.bytesPerSecond = nil
     }
   }
 
@@ -125,6 +128,9 @@ public final class FaultProxy: Sendable {
   public func delay(milliseconds: Int) {
     change { $0.delayNanoseconds = UInt64(milliseconds) * 1_000_000 }
   }
+
+  /// Passes on no more than so many bytes a second in each direction.
+  public func throttle(bytesPerSecond: Int) { change { $0.bytesPerSecond = bytesPerSecond } }
 }
 
 /// The state that the proxy and its thread share.

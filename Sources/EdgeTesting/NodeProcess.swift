@@ -14,6 +14,10 @@ public final class NodeProcess {
   /// The database file.
   public let database: String
   public var arguments: [String]
+  /// A program, and arguments before those of the node, that becomes the node: `prlimit`, a shell.
+  public var launcher: [String] = []
+  /// Added to the environment of the next start.
+  public var environment: [String: String] = [:]
   public private(set) var listenPort = 0
   public private(set) var shipPort = 0
   private let log: String
@@ -28,12 +32,16 @@ public final class NodeProcess {
   /// - Parameters:
   ///   - database: a file in `directory`, or elsewhere if the path is absolute.
   ///   - arguments: more flags.
+  ///   - launcher, environment: see the properties.
   ///   - ships: whether it listens for replicas.
   ///   - host: where it listens; `0.0.0.0` for all interfaces.
   public init(
     _ role: Role, in directory: TestDirectory, database: String, arguments: [String] = [],
-    ships: Bool = true, host: String = "127.0.0.1", waits: Bool = true
+    launcher: [String] = [], environment: [String: String] = [:], ships: Bool = true,
+    host: String = "127.0.0.1", waits: Bool = true
   ) throws {
+    self.launcher = launcher
+    self.environment = environment
     self.role = role
     self.directory = directory
     self.database = database.hasPrefix("/") ? database : directory.file(database)
@@ -73,10 +81,10 @@ public final class NodeProcess {
     if ready >= 0 { close(ready) }
     ready = ends.read
     readyText = ""
+    let command = launcher + [try Program.edgeSQL().path] + all
     process = try ChildProcess(
-      try Program.edgeSQL().path, all, directory: directory.path, input: nothing,
-      output: ends.write,
-      error: errors)
+      command[0], Array(command.dropFirst()), directory: directory.path, environment: environment,
+      input: nothing, output: ends.write, error: errors)
   }
 
   public func waitUntilReady(_ deadline: Deadline = .seconds(60)) throws {
@@ -128,6 +136,9 @@ public final class NodeProcess {
   public func resume() { process?.signal(SIGCONT) }
 
   public func memoryBytes(_ name: String = "VmHWM") -> Int { process?.memoryBytes(name) ?? 0 }
+
+  /// How many descriptors the node has open.
+  public var openFiles: Int { Files.names(in: "/proc/\(pid)/fd").count }
 
   /// Everything that was logged, by all runs.
   public var errorText: String { Files.text(log) }

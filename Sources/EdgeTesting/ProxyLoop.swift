@@ -15,6 +15,8 @@ final class ProxyLoop {
     var isAtEnd = false
     var isShut = false
     var swallows = false
+    /// When a link with a limit has passed on what came so far.
+    var free: UInt64 = 0
   }
 
   private let listener: Int32
@@ -95,7 +97,9 @@ final class ProxyLoop {
 
   /// Reads from one side. Returns false when the connection is broken.
   private func fill(_ index: Int, _ present: FaultProxy.State) -> Bool {
-    let count = recv(lanes[index].from, &chunk, chunk.count, Int32(MSG_DONTWAIT))
+    // A slow link carries small pieces, so that it is even.
+    let most = present.bytesPerSecond.map { max(64, min(chunk.count, $0 / 50)) } ?? chunk.count
+    let count = recv(lanes[index].from, &chunk, most, Int32(MSG_DONTWAIT))
     if count < 0 { return errno == EAGAIN || errno == EINTR }
     guard count > 0 else {
       lanes[index].isAtEnd = true
@@ -122,7 +126,12 @@ final class ProxyLoop {
       state.recorded?[direction] += bytes
       return cuts
     }
-    lanes[index].queue.append((Deadline.now() + present.delayNanoseconds, bytes))
+    var due = Deadline.now() + present.delayNanoseconds
+    if let rate = present.bytesPerSecond {
+      due = max(due, lanes[index].free)
+      lanes[index].free = due + UInt64(bytes.count) * 1_000_000_000 / UInt64(rate)
+    }
+    lanes[index].queue.append((due, bytes))
     lanes[index].queuedBytes += bytes.count
     if cuts {
       // What came before the cut still arrives.
@@ -131,7 +140,7 @@ final class ProxyLoop {
       }
       return false
     }
-    return present.delayNanoseconds > 0 || drain(index)
+    return due > Deadline.now() || drain(index)
   }
 
   /// Writes what may be written. Returns false when the connection is broken.

@@ -20,6 +20,9 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
     state = seed
   }
 
+  /// A generator for a thread of its own, which follows from the seed of this one.
+  public mutating func fork() -> SeededGenerator { SeededGenerator(exactly: next()) }
+
   public mutating func next() -> UInt64 {
     state &+= 0x9E37_79B9_7F4A_7C15
     var z = state

@@ -92,10 +92,11 @@ extension Simulation {
     }
     let end = now + nanoseconds
     var rounds = 0
-    while now < end, !isDone(), rounds < 400, violation == nil {
+    while now < end, !isDone(), rounds < 200, violation == nil {
       rounds += 1
       active = nil
-      if rounds % 8 == 0 { pass(max(1_000_000, (end - now) / 20)) }
+      if rounds % 4 == 0 { pass(max(1_000_000, (end - now) / 10)) }
+      relieve()
       do {
         try act()
       } catch { violation = violation ?? (error as? Violation) ?? Violation("\(error)") }

@@ -18,6 +18,9 @@ public final class LogWatcher: @unchecked Sendable {  // one atomic flag
   private static let idleMilliseconds: Int32 = 100
   /// After an event the commit itself can come a little later, at the end of the writer's fsync.
   private static let settleRounds = 40
+  /// How often a header may be met in the middle of being written before its writer is taken for
+  /// dead, if it does not hold the lock.
+  private static let patience = 2
 
   /// - Parameter notify: called on the watcher's thread when there are commits that are not
   ///   captured.
@@ -47,6 +50,7 @@ public final class LogWatcher: @unchecked Sendable {  // one atomic flag
   private func run() {
     var told: LogPlace?
     var quiet = 0
+    var unreadable = 0
     while !isStopped.load(ordering: .acquiring) {
       let hasEvent = wait(milliseconds: quiet > 0 ? 1 : Self.idleMilliseconds)
       if hasEvent {
@@ -57,7 +61,13 @@ public final class LogWatcher: @unchecked Sendable {  // one atomic flag
       } else if quiet > 0 {
         quiet -= 1
       }
-      guard let place = watch.place, tracker.isAhead(place) else { continue }
+      guard let place = watch.place else {
+        unreadable += 1
+        if unreadable > Self.patience { _ = watch.mendHeader() }
+        continue
+      }
+      unreadable = 0
+      guard tracker.isAhead(place) else { continue }
       if place != told || quiet == 0 {
         told = place
         notify()

@@ -37,16 +37,26 @@ struct PageMapRecovery {
       ? LogPlace(salts: header.salts, frame: 0) : nil
   }
 
+  /// What a replay found.
+  struct Replay {
+    var capture: WALCapture
+    /// What the entries added up to after the base, and after each transaction.
+    var sums: [TXID: DatabaseChecksum]
+  }
+
   /// Replays the WAL from the base on into the map.
-  func replay(from place: LogPlace, numbering: WALCapture.Numbering) throws -> WALCapture {
+  func replay(from place: LogPlace, numbering: WALCapture.Numbering) throws -> Replay {
     let base = map.base
     try resetLive(txid: base.txid, pageCount: base.pageCount, place: place)
+    var sums = [base.txid: map.live.checksum]
     let capture = WALCapture(
       index: index, log: log, map: map, place: place, numbering: numbering)
     capture.encodes = false
-    _ = try capture.capture()
+    for transaction in try capture.capture() {
+      sums[transaction.position.txid] = transaction.position.checksum
+    }
     capture.encodes = true
-    return capture
+    return Replay(capture: capture, sums: sums)
   }
 
   /// Takes the entries as they are; what they add up to is computed anew.

@@ -305,6 +305,8 @@ public struct LogWatch: Sendable {
   let index: WALIndex
   let log: DiskFile
   public var place: LogPlace? { index.header()?.place }
+  /// See `WALIndex.mendHeader`; for a primary alone.
+  func mendHeader() -> Bool { index.mendHeader() }
   public var frames: UInt32 { index.header()?.frameCount ?? 0 }
   public var copiedFrames: UInt32 { index.backfilled }
   /// The size of the -wal file, which keeps its length when the WAL begins anew.

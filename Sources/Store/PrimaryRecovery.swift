@@ -50,7 +50,8 @@ struct PrimaryRecovery {
     try requireWholeFile(header)
     let before = map.live
     let trustsLive = map.isOfThisBoot
-    let capture = try pages.replay(from: place, numbering: .counting)
+    let replay = try pages.replay(from: place, numbering: .counting)
+    let capture = replay.capture
     let now = map.live
     // Another program can have written to the former WAL, and begun this one, while nobody looked.
     if place.salts != map.base.place.salts, place.salts != before.place.salts {
@@ -59,8 +60,10 @@ struct PrimaryRecovery {
         return try leave(scan, capture, known: max(before.txid, now.txid))
       }
     }
-    if trustsLive, now.txid == before.txid, now.checksum != before.checksum {
-      let mended = try mend(header, expected: before.checksum)
+    if trustsLive, let found = replay.sums[before.txid], found != before.checksum {
+      // Commits that the map had not seen changed the sum as they should, and nothing else.
+      let expected = now.checksum.rawValue ^ found.rawValue ^ before.checksum.rawValue
+      let mended = try mend(header, expected: DatabaseChecksum(expected))
       return (capture, ["\(mended) damaged entries of the page map were corrected"])
     }
     // What was captured was durable, so its number proves that it was there, in any run of the

@@ -85,6 +85,8 @@ public final class SnapshotPin {
 
   /// How often to look again when commits come between.
   private static let triesMax = 50
+  /// How long it may take in all: a primary whose capture has failed never gets there.
+  private static let nanosecondsMax: UInt64 = 5_000_000_000
 
   /// - Throws: `SQLITE_PROTOCOL` for a database that is not in WAL mode.
   public init(path: String, pageSize: PageSize) throws {
@@ -105,7 +107,8 @@ public final class SnapshotPin {
   ///
   /// - Throws: `SQLITE_BUSY` when commits kept coming between.
   public func open<T>(_ accept: (LogPlace) -> T?) throws -> (Pinned, T) {
-    for _ in 0..<Self.triesMax {
+    let end = monotonicNanoseconds() + Self.nanosecondsMax
+    for _ in 0..<Self.triesMax where monotonicNanoseconds() < end {
       guard let before = index.header() else { continue }
       let copiedBefore = index.backfilled
       try connection.execute("BEGIN")

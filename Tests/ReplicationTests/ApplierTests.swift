@@ -85,7 +85,7 @@ private final class Pair {
 }
 
 @Suite struct ApplierTests {
-  @Test func transactionsThatQueuedUpBecomeVisibleAsOne() throws {
+  @Test func row27_transactionsThatQueuedUpBecomeVisibleAsOne() throws {
     let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
     for number in 0..<100 { try pair.commit("INSERT INTO t VALUES (\(number), randomblob(90))") }
     let reader = try Connection(path: pair.directory.file("r.db"), mode: .readOnly)
@@ -110,7 +110,7 @@ private final class Pair {
     try pair.requireEqual()
   }
 
-  @Test func growthAndShrinkingAndTheRestartOfTheLogKeepTheFilesEqual() throws {
+  @Test func row29_growthAndShrinkingAndTheRestartOfTheLogKeepTheFilesEqual() throws {
     let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
     for round in 0..<12 {
       try pair.commit(
@@ -134,7 +134,7 @@ private final class Pair {
     }
   }
 
-  @Test func aDamagedTransactionIsFoundBeforeAnybodySeesIt() throws {
+  @Test func row13_aDamagedTransactionIsFoundBeforeAnybodySeesIt() throws {
     let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
     try pair.commit("INSERT INTO t(b) VALUES ('something that is to be read later')")
     var body = try #require(pair.captured.first?.body)
@@ -154,7 +154,7 @@ private final class Pair {
     try pair.requireEqual()
   }
 
-  @Test func aFullDiskLosesNothing() throws {
+  @Test func row08_aFullDiskLosesNothing() throws {
     let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
     try pair.commit("INSERT INTO t(b) VALUES (randomblob(3000))")
     let faults = FaultyFiles.shared

@@ -77,6 +77,24 @@ import Testing
     try samePages(directory.file("p.db"), path)
   }
 
+  /// Each call to the system moves a part of what it was given: the rest follows, on both sides.
+  @Test(arguments: [99, 4095]) func row06_shortReadsAndWrites(bytes: Int) async throws {
+    let directory = try TestDirectory()
+    for name in ["p.db", "r.db"] { faults.shorten(under: directory.file(name), toBytes: bytes) }
+    defer { for name in ["p.db", "r.db"] { faults.heal(directory.file(name)) } }
+    let primary = try await primary(directory)
+    let client = try LineConnection(port: try #require(primary.listenAddress?.port))
+    try client.run("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+    try write(client, 60)
+    let replica = try await replica(directory, of: primary)
+    try write(client, 200)
+    try eventually("the replica follows") { replica.position == primary.tracker.position }
+    for name in ["p.db", "r.db"] { #expect(faults.transfers(under: directory.file(name)) > 50) }
+    await replica.stop()
+    await primary.stop()
+    try samePages(directory.file("p.db"), directory.file("r.db"))
+  }
+
   /// fsync is never tried again: what may not be durable is not acknowledged, nor shipped.
   @Test func row09_failedSyncStopsThePrimary() async throws {
     let directory = try TestDirectory()
@@ -104,7 +122,7 @@ import Testing
   }
 
   /// A checkpoint that cannot make the page map durable does not let the WAL begin anew.
-  @Test func failedCheckpointLosesNothing() async throws {
+  @Test func row09_failedCheckpointLosesNothing() async throws {
     let directory = try TestDirectory()
     let primary = try await primary(directory)
     let client = try LineConnection(port: try #require(primary.listenAddress?.port))

@@ -18,10 +18,32 @@ final class FaultyFiles: Sendable {
   }
 
   private let faults = Mutex<[String: Fault]>([:])
+  /// The most that one call moves, and how many calls were cut short.
+  private let limits = Mutex<[String: (bytes: Int, uses: Int)]>([:])
 
   private init() {
-    DiskFaults.install { operation, path in FaultyFiles.shared.number(operation, path) }
+    DiskFaults.install(
+      { operation, path in FaultyFiles.shared.number(operation, path) },
+      limit: { _, path in FaultyFiles.shared.limit(path) })
   }
+
+  private func limit(_ path: String) -> Int {
+    limits.withLock { limits in
+      for prefix in limits.keys where path.hasPrefix(prefix) {
+        limits[prefix]?.uses += 1
+        return limits[prefix]?.bytes ?? .max
+      }
+      return .max
+    }
+  }
+
+  /// Lets each call to the system move so many bytes at most.
+  func shorten(under prefix: String, toBytes bytes: Int) {
+    limits.withLock { $0[prefix] = (bytes, 0) }
+  }
+
+  /// How many transfers the limit was asked for.
+  func transfers(under prefix: String) -> Int { limits.withLock { $0[prefix]?.uses ?? 0 } }
 
   private func number(_ operation: DiskOperation, _ path: String) -> Int32 {
     faults.withLock { faults in
@@ -53,5 +75,8 @@ final class FaultyFiles: Sendable {
   func isSpent(_ prefix: String) -> Bool { faults.withLock { $0[prefix]?.failing == 0 } }
 
   /// Ends the failures.
-  func heal(_ prefix: String) { faults.withLock { $0[prefix] = nil } }
+  func heal(_ prefix: String) {
+    faults.withLock { $0[prefix] = nil }
+    limits.withLock { $0[prefix] = nil }
+  }
 }

@@ -1,4 +1,5 @@
 import EdgeTesting
+import Glibc
 import Store
 import Testing
 import WALShip
@@ -46,7 +47,55 @@ import WALShip
     #expect(bytes < 170, "\(bytes) bytes for 100 changed ones")
   }
 
-  @Test func aCommitTooLargeForOneMessageHasNoBodyButIsInTheMap() throws {
+  /// A writer stands still between the two copies of the wal-index header: who looks for the
+  /// present place meanwhile waits, and is not told that anything is wrong.
+  @Test func aWriterThatStandsStillWithinTheHeaderIsWaitedFor() throws {
+    let database = try PrimaryDatabase(path: path)
+    try database.connection.execute("CREATE TABLE t(a); INSERT INTO t VALUES (1)")
+    try database.captureAll()
+    let (watch, index) = (database.logWatch, path + "-shm")
+    let place = try watch.presentPlace()
+    // The counter of changes, in the second copy: what a writer changes first.
+    try Files.flipBit(index, at: 48 + 8)
+    let rest = BackgroundThread {
+      elapse(seconds: 0.03)
+      try Files.flipBit(index, at: 48 + 8)
+    }
+    #expect(try watch.presentPlace() == place)
+    try rest.join()
+    try Files.flipBit(index, at: 48 + 8)
+    let error = #expect(throws: SQLiteError.self) { try watch.presentPlace() }
+    #expect(error?.name == "SQLITE_BUSY")
+    try Files.flipBit(index, at: 48 + 8)
+  }
+
+  /// Another program is killed between the two copies of the header: its commit counts, and writers
+  /// and readers go on.
+  @Test(arguments: [true, false]) func row33_aWriterThatDiedWithinTheHeader(isWhole: Bool) throws {
+    let database = try PrimaryDatabase(path: path)
+    try database.connection.execute("CREATE TABLE t(a)")
+    try database.captureAll()
+    let index = path + "-shm"
+    let old = try Files.read(index).prefix(48)
+    try foreign().execute("INSERT INTO t VALUES (1)")
+    let descriptor = open(index, O_WRONLY | O_CLOEXEC)
+    defer { close(descriptor) }
+    #expect(pwrite(descriptor, Array(old), 48, 0) == 48)
+    // It may also have died within the second copy.
+    if !isWhole { try Files.flipBit(index, at: 48 + 20) }
+    let watcher = try LogWatcher(
+      databasePath: path, watch: database.logWatch, tracker: database.tracker, notify: {})
+    watcher.start()
+    defer { watcher.stop() }
+    try eventually("a header", deadline: .seconds(10)) { database.logWatch.place != nil }
+    try database.connection.execute("INSERT INTO t VALUES (2)")
+    try database.captureAll()
+    let rows = try database.connection.query("SELECT a FROM t").map { $0[0] }
+    #expect(rows == (isWhole ? [.integer(1), .integer(2)] : [.integer(2)]))
+    #expect(try scanAgrees(database))
+  }
+
+  @Test func row26_aCommitTooLargeForOneMessageHasNoBodyButIsInTheMap() throws {
     let database = try PrimaryDatabase(path: path)
     try database.connection.execute("CREATE TABLE t(b)")
     try database.captureAll()
@@ -125,6 +174,35 @@ import WALShip
     #expect(try scanAgrees(database))
   }
 
+  /// An entry of the map is damaged while no primary runs, and there is a commit that the map has
+  /// not seen: the entry is mended all the same, and its page is not taken for damaged.
+  @Test(arguments: [true, false]) func row15_aDamagedEntryBesideANewCommitIsMended(
+    hasNewCommit: Bool
+  ) throws {
+    let position = try {
+      let database = try PrimaryDatabase(path: path)
+      try database.connection.execute(
+        "CREATE TABLE t(a, b); CREATE TABLE u(a);"
+          + "INSERT INTO t VALUES (1, randomblob(30000))")
+      try database.captureAll()
+      return database.tracker.position
+    }()
+    do {
+      let other = try foreign()
+      other.keepLog()
+      if hasNewCommit { try other.execute("INSERT INTO u VALUES (2)") }
+      _ = try other.query("SELECT count(*) FROM u")
+    }
+    try Files.flipBit(path + "-pagemap", at: 4096 + 16 * 6 + 11)
+    let database = try PrimaryDatabase(path: path)
+    #expect(try scanAgrees(database))
+    #expect(
+      database.tracker.position.checksum
+        == database.map.checksumOfEntries(pageCount: database.map.live.pageCount))
+    #expect(database.tracker.position.epoch == position.epoch)
+    #expect(database.tracker.position.txid == (hasNewCommit ? position.txid.next : position.txid))
+  }
+
   @Test func aCleanlyClosedFileWithoutAWALContinuesWhereItWas() throws {
     let position = try {
       let database = try PrimaryDatabase(path: path)
@@ -141,7 +219,7 @@ import WALShip
     #expect(try scanAgrees(database))
   }
 
-  @Test func anOlderBackupBeginsANewEpoch() throws {
+  @Test func row18_anOlderBackupBeginsANewEpoch() throws {
     let epoch = try {
       let database = try PrimaryDatabase(path: path)
       try database.connection.execute("CREATE TABLE t(a); INSERT INTO t VALUES (1)")
@@ -207,7 +285,7 @@ import WALShip
     #expect(database.logState.frames < before)
   }
 
-  @Test func nobodyElseCanCopyOrResetTheLog() throws {
+  @Test func row30_nobodyElseCanCopyOrResetTheLog() throws {
     let database = try database(rows: 50)
     let other = try Connection(path: path, mode: .readWrite)
     _ = try other.query("SELECT count(*) FROM t")

@@ -36,6 +36,24 @@ import Testing
     }
   }
 
+  /// Each row of the fault matrix names a test that has the number of the row in its name:
+  /// `row07_…`, `rows07and08_…`, `rows14to17_…`.
+  @Test func everyRowOfTheFaultMatrixHasATest() throws {
+    let document = try #require(Repository.documents.first { $0.path == "docs/GUARANTEES.md" })
+    let rows = document.lines.compactMap { line in
+      line.firstMatch(of: /^\| (\d+) \|/).flatMap { match in Int(match.1).map { ($0, line) } }
+    }
+    #expect(rows.count >= 36)
+    for (number, line) in rows {
+      let isProved = line.matches(of: /Tests\/rows?(\d\d)(?:(to|and)(\d\d))?_/).contains { match in
+        guard let first = Int(match.1) else { return false }
+        guard let last = match.3.flatMap({ Int($0) }) else { return number == first }
+        return match.2 == "to" ? (first...last).contains(number) : [first, last].contains(number)
+      }
+      if !isProved { Issue.record("row \(number) names no test of that number") }
+    }
+  }
+
   /// Files that are named in backquotes by their path from the top, or from where the document is.
   @Test func filesThatAreNamedExist() {
     for file in Repository.documents {

@@ -208,7 +208,7 @@ import Testing
     }
   }
 
-  @Test func aNewerFormatIsNamed() throws {
+  @Test func row24_aNewerFormatIsNamed() throws {
     let identity = PageMapIdentity(
       database: DatabaseID(high: 1, low: 2), pageSize: try testPageSize(4096))
     var bytes = [UInt8](repeating: 0, count: PageMapIdentity.byteCount)

@@ -42,7 +42,7 @@ private func encoded(_ messages: [ShipMessage]) -> [UInt8] {
     }
   }
 
-  @Test func anyFlippedBitIsFound() {
+  @Test func row13_anyFlippedBitIsFound() {
     let bytes = encoded([message(40)])
     for bit in 0..<bytes.count * 8 {
       var damaged = bytes
@@ -203,7 +203,7 @@ private func encoded(_ messages: [ShipMessage]) -> [UInt8] {
     }
   }
 
-  @Test func versionsAreNegotiatedDownAndRefusedWhenNoneFits() {
+  @Test func row24_versionsAreNegotiatedDownAndRefusedWhenNoneFits() {
     #expect(ShipProtocolVersion.choose(lowest: 1, highest: 9) == ShipProtocolVersion.highest)
     #expect(ShipProtocolVersion.choose(lowest: 200, highest: 300) == nil)
     #expect(ShipProtocolVersion.choose(lowest: 0, highest: 0) == nil)

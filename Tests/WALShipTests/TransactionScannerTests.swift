@@ -30,7 +30,7 @@ private let threeCommits = [
   #expect(summary.end == .openTransaction(frames: 6))
 }
 
-@Test func walCutAtAnyByteGivesTheTransactionsBeforeTheCut() throws {
+@Test func row05_walCutAtAnyByteGivesTheTransactionsBeforeTheCut() throws {
   let recorded = try fixture("three-commits")
   for count in 0...recorded.count {
     let cut = Array(recorded[..<count])

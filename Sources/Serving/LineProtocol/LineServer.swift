@@ -35,7 +35,8 @@ public final class LineServer: Sendable {
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .serverChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(AcceptFailures(logger: node.logger))
+          try channel.pipeline.syncOperations.addHandler(
+            AcceptFailures(logger: node.logger))
         }
       }
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -79,18 +80,5 @@ public final class LineServer: Sendable {
     }
     connections.abort()
     node.readers.close()
-  }
-}
-
-/// Sees why connections cannot be accepted. A lack of file descriptors passes, so the server goes
-/// on.
-private final class AcceptFailures: ChannelInboundHandler {
-  typealias InboundIn = Channel
-  private let logger: Logger
-
-  init(logger: Logger) { self.logger = logger }
-
-  func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    logger.warning("a connection could not be accepted", metadata: ["reason": "\(error)"])
   }
 }

@@ -31,15 +31,21 @@ public enum DiskFaults {
   /// Is asked before each operation on a path; a number other than zero is taken as its `errno`.
   public typealias Injection = @Sendable (DiskOperation, String) -> Int32
 
+  /// Tells how many bytes a single call to the system may move, as on a disk that is nearly full.
+  public typealias Limit = @Sendable (DiskOperation, String) -> Int
+
   /// A bare function in a `Mutex` would be wrapped once more with each use.
-  private struct Hook: Sendable { var injection: Injection }
+  private struct Hook: Sendable {
+    var injection: Injection
+    var limit: Limit
+  }
   private static let hook = Mutex<Hook?>(nil)
   private static let isArmed = Atomic<Bool>(false)
 
   /// From now on, asks `injection`; nil ends it. Tests that run side by side tell themselves apart
   /// by their paths.
-  public static func install(_ injection: Injection?) {
-    hook.withLock { $0 = injection.map(Hook.init) }
+  public static func install(_ injection: Injection?, limit: @escaping Limit = { _, _ in .max }) {
+    hook.withLock { $0 = injection.map { Hook(injection: $0, limit: limit) } }
     isArmed.store(injection != nil, ordering: .releasing)
   }
 
@@ -47,6 +53,11 @@ public enum DiskFaults {
     guard isArmed.load(ordering: .acquiring), let hook = hook.withLock({ $0 }) else { return }
     let number = hook.injection(operation, path)
     if number != 0 { throw DiskError(operation: operation, errorNumber: number, path: path) }
+  }
+
+  static func limit(_ operation: DiskOperation, _ path: String) -> Int {
+    guard isArmed.load(ordering: .acquiring) else { return .max }
+    return hook.withLock { $0 }?.limit(operation, path) ?? .max
   }
 }
 
@@ -81,10 +92,12 @@ public final class DiskFile: Sendable {
     into buffer: UnsafeMutableRawBufferPointer, at offset: Int, _ operation: DiskOperation
   ) throws(DiskError) -> Int {
     try DiskFaults.check(operation, path)
+    let most = DiskFaults.limit(operation, path)
     var done = 0
     while done < buffer.count {
       let count = pread(
-        descriptor, buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset + done))
+        descriptor, buffer.baseAddress.map { $0 + done }, min(most, buffer.count - done),
+        off_t(offset + done))
       if count < 0 {
         if errno == EINTR { continue }
         throw DiskError(operation: operation, errorNumber: errno, path: path)
@@ -99,10 +112,12 @@ public final class DiskFile: Sendable {
     _ buffer: UnsafeRawBufferPointer, at offset: Int, _ operation: DiskOperation
   ) throws(DiskError) {
     try DiskFaults.check(operation, path)
+    let most = DiskFaults.limit(operation, path)
     var done = 0
     while done < buffer.count {
       let count = pwrite(
-        descriptor, buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset + done))
+        descriptor, buffer.baseAddress.map { $0 + done }, min(most, buffer.count - done),
+        off_t(offset + done))
       if count < 0 {
         if errno == EINTR { continue }
         throw DiskError(operation: operation, errorNumber: errno, path: path)

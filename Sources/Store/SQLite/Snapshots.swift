@@ -2,6 +2,7 @@
 // be beyond.
 
 import CSQLite
+import Glibc
 import WALShip
 
 extension Connection {
@@ -19,10 +20,14 @@ extension LogWatch {
   ///
   /// Both copies of the header are compared word by word. A writer changes the second copy before
   /// the first and readers look at them in the other order, so equal copies are one header and not
-  /// parts of two.
+  /// parts of two. A writer that was put aside in the middle of it, by the system or a signal, gets
+  /// some time to go on.
+  ///
+  /// - Throws: `SQLITE_BUSY` when it did not.
   public func presentPlace() throws(SQLiteError) -> LogPlace {
     let base = try index.block(0)
-    for _ in 0..<1000 {
+    for attempt in 0..<Self.spinsMax + Self.pausesMax {
+      if attempt >= Self.spinsMax { usleep(Self.pauseMicroseconds) }
       let first = Self.words(base)
       edge_fence()
       let second = Self.words(base + WALIndexHeader.byteCount)
@@ -30,8 +35,13 @@ extension LogWatch {
       return LogPlace(
         salts: Salts(first: first[8].byteSwapped, second: first[9].byteSwapped), frame: first[4])
     }
-    throw SQLiteError(code: SQLITE_PROTOCOL, message: "the state of the WAL cannot be read")
+    throw SQLiteError(code: SQLITE_BUSY, message: "the state of the WAL cannot be read")
   }
+
+  private static let spinsMax = 1000
+  /// 100 milliseconds in all: it may be an event loop that waits.
+  private static let pausesMax = 200
+  private static let pauseMicroseconds: UInt32 = 500
 
   private static func words(_ base: UnsafeMutableRawPointer) -> SIMD16<UInt32> {
     var words = SIMD16<UInt32>.zero

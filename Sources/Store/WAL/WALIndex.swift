@@ -85,6 +85,23 @@ final class WALIndex: @unchecked Sendable {  // atomic loads, checksums
     edge_fence()
   }
 
+  /// Completes a header whose writer died between its two copies. SQLite would read the whole WAL
+  /// again, but needs the checkpoint lock for it, which a primary never gives away.
+  ///
+  /// The second copy is written first: where it is whole, it is the newer one. Where it is not, its
+  /// commit was never visible.
+  ///
+  /// - Returns: false when a writer is alive, or neither copy is whole.
+  func mendHeader() -> Bool {
+    guard tryLockExclusive(Lock.write.rawValue) else { return false }
+    defer { unlockExclusive(Lock.write.rawValue) }
+    if header() != nil { return true }
+    let copies = [WALIndexHeader.byteCount, 0].map { first + $0 }
+    guard let whole = copies.lazy.compactMap({ WALIndexHeader(at: $0) }).first else { return false }
+    publish(whole)
+    return true
+  }
+
   // MARK: Checkpoint state
 
   /// Frames that a checkpoint has copied into the file.

@@ -54,7 +54,7 @@ extension NodeTests {
 
     /// What came while the last node was away is applied as one, beside a reader who sees none of
     /// it before his transaction ends, and all of it then.
-    @Test func backlogOfTwentyThousandRows() throws {
+    @Test func rows27and31_backlogOfTwentyThousandRows() throws {
       let chain = try Chain()
       let client = try chain.primary.connect()
       try client.run(WriteLoad.schema)
@@ -88,7 +88,7 @@ extension NodeTests {
     }
 
     /// kill -9 in the middle, under load from both ends.
-    @Test func theMiddleIsKilledUnderLoad() throws {
+    @Test func row02_theMiddleIsKilledUnderLoad() throws {
       let chain = try Chain()
       try chain.last.connect().run(WriteLoad.schema)
       try chain.settle()
@@ -148,7 +148,7 @@ extension NodeTests {
 
     /// A ring of nodes has no primary. One of them says so, and all of them answer local reads. It
     /// closes where nobody looks: all others have joined already.
-    @Test(arguments: 1...3) func ringsAreRefused(_ count: Int) throws {
+    @Test(arguments: 1...3) func row23_ringsAreRefused(_ count: Int) throws {
       let chain = try Chain()
       try chain.primary.connect().run(WriteLoad.schema)
       try chain.settle()

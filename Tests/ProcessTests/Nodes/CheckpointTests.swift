@@ -24,7 +24,7 @@ extension NodeTests {
 
     /// At no moment is there nobody who reads one of the files with a SQLite of his own; still both
     /// logs begin anew, again and again.
-    @Test func overlappingReadersDoNotKeepTheLog() throws {
+    @Test func row30_overlappingReadersDoNotKeepTheLog() throws {
       let cluster = try Self.makeCluster()
       let nodes = [cluster.primary, cluster.replica]
       let readers = nodes.map { FileReaders(path: $0.database, count: 4) }
@@ -54,7 +54,7 @@ extension NodeTests {
 
     /// A transaction that reads for seconds keeps its snapshot, and the WAL; the status says so.
     /// When it ends the WAL begins anew, and its file is cut.
-    @Test func aLongReaderPinsTheLogAndThenLetsGo() throws {
+    @Test func row31_aLongReaderPinsTheLogAndThenLetsGo() throws {
       let cluster = try Self.makeCluster()
       let nodes = [cluster.primary, cluster.replica]
       let limit = try #require(
@@ -100,7 +100,7 @@ extension NodeTests {
 
     /// Nodes that are stopped under load, so that a checkpoint is always under way: they end in
     /// order, and nothing is done on threads that are gone.
-    @Test func stoppedInTheMiddleOfACheckpoint() throws {
+    @Test func row30_stoppedInTheMiddleOfACheckpoint() throws {
       let cluster = try Self.makeCluster()
       let nodes = [cluster.replica, cluster.primary]
       let load = WriteLoad(ports: [cluster.primary.listenPort], threads: 2, depth: 16)
@@ -124,7 +124,7 @@ extension NodeTests {
 
     /// Other programs commit, and try to empty both logs, all the time: on the primary they must
     /// not before everything was captured, on the replica they never can.
-    @Test func othersTruncateWithoutEnd() throws {
+    @Test func row30_othersTruncateWithoutEnd() throws {
       let cluster = try Self.makeCluster()
       let nodes = [cluster.primary, cluster.replica]
       let stops = Flag()

@@ -83,7 +83,7 @@ extension NodeTests {
     }
 
     @Test(arguments: Damage.allCases.filter { $0 != .fileRemoved && $0 != .everythingRemoved })
-    func damagedPrimary(damage: Damage) throws {
+    func rows05and15_damagedPrimary(damage: Damage) throws {
       let cluster = try Cluster(
         replicas: 1,
         primaryArguments: ["--scrub-rate", "0B", "--checkpoint-frames", "100000"],
@@ -153,7 +153,7 @@ extension NodeTests {
 
     /// A power loss takes what was not synced: an older, consistent set of files, and a page map
     /// that was written under another run of the system.
-    @Test func powerLossOfAReplica() throws {
+    @Test func row02_powerLossOfAReplica() throws {
       let cluster = try Cluster(replicas: 1, prepare: { try Ballast.make($0, rows: 500) })
       try cluster.primary.note("durable")
       try cluster.settle()
@@ -181,7 +181,7 @@ extension NodeTests {
     }
 
     /// After an orderly stop the state is durable: a reboot does not keep it from being served.
-    @Test func rebootAfterAnOrderlyStopServesAtOnce() throws {
+    @Test func row02_rebootAfterAnOrderlyStopServesAtOnce() throws {
       let cluster = try Cluster(replicas: 1, prepare: { try Ballast.make($0, rows: 500) })
       try cluster.primary.note("durable")
       try cluster.settle()
@@ -193,7 +193,7 @@ extension NodeTests {
     }
 
     /// What is acknowledged was synced; after a reboot the primary goes on in its epoch.
-    @Test func powerLossOfAPrimary() throws {
+    @Test func row01_powerLossOfAPrimary() throws {
       let cluster = try Cluster(replicas: 1, prepare: { try Ballast.make($0, rows: 500) })
       for number in 0..<30 { try cluster.primary.note("\(number)") }
       try cluster.settle()

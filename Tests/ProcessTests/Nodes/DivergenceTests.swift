@@ -106,7 +106,7 @@ extension NodeTests {
       #expect(try back.status("diverged")?.elements.count == 1)
     }
 
-    @Test func row18_olderBackupUnderAPrimaryBeginsANewEpoch() throws {
+    @Test func rows18and19_olderBackupUnderAPrimaryBeginsANewEpoch() throws {
       let cluster = try Cluster(replicas: 1, prepare: { try Ballast.make($0) })
       try cluster.primary.note("kept")
       try cluster.settle()
@@ -175,7 +175,7 @@ extension NodeTests {
       #expect(cluster.link.bytes(.down) + cluster.link.bytes(.up) - moved < 100_000)
     }
 
-    @Test func anotherFileUnderAPrimaryIsAnotherHistory() throws {
+    @Test func row18_anotherFileUnderAPrimaryIsAnotherHistory() throws {
       let cluster = try Cluster(replicas: 1, prepare: { try Ballast.make($0, rows: 100) })
       try cluster.settle()
       try cluster.primary.terminate()
@@ -196,7 +196,7 @@ extension NodeTests {
     }
 
     /// Going on from a sibling that has less would take back what was served.
-    @Test func replicaNeverFollowsASiblingThatIsBehind() throws {
+    @Test func row22_replicaNeverFollowsASiblingThatIsBehind() throws {
       let cluster = try Cluster(replicas: 1, prepare: { try Ballast.make($0, rows: 100) })
       let sibling = try NodeProcess(
         .replica, in: cluster.directory, database: "sibling.db",

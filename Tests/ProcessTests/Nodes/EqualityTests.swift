@@ -7,7 +7,7 @@ import Testing
 
 extension NodeTests {
   @Suite struct EqualityTests {
-    @Test func schemaChanges() throws {
+    @Test func row28_schemaChanges() throws {
       let cluster = try Cluster()
       let client = try cluster.primary.connect()
       let statements = [
@@ -47,7 +47,7 @@ extension NodeTests {
     }
 
     @Test(arguments: ["NONE", "FULL", "INCREMENTAL"])
-    func vacuum(_ autoVacuum: String) throws {
+    func row29_vacuum(_ autoVacuum: String) throws {
       let cluster = try Cluster { path in
         let connection = try Connection(path: path, mode: .create)
         try connection.execute(
@@ -92,7 +92,7 @@ extension NodeTests {
       try cluster.requireEqual()
     }
 
-    @Test func smallTransactions() throws {
+    @Test func row27_smallTransactions() throws {
       let cluster = try Cluster(replicas: 2)
       try cluster.primary.connect().run(
         "CREATE TABLE t(id INTEGER PRIMARY KEY, who INTEGER, n INTEGER)")

@@ -31,7 +31,7 @@ extension NodeTests {
       return result
     }
 
-    @Test func filesThatAreNoDatabase() throws {
+    @Test func row25_filesThatAreNoDatabase() throws {
       let directory = try TestDirectory()
       var random = SeededGenerator(seed: 3)
       try directory.write("text", String(repeating: "Dear diary,\n", count: 500))
@@ -46,7 +46,7 @@ extension NodeTests {
       #expect(try everything(directory) == before)
     }
 
-    @Test func otherDatabaseInTheReplicasPlace() throws {
+    @Test func row25_otherDatabaseInTheReplicasPlace() throws {
       let directory = try TestDirectory()
       for (name, mode) in [("delete.db", "DELETE"), ("wal.db", "WAL")] {
         let connection = try Connection(path: directory.file(name), mode: .create)
@@ -60,7 +60,7 @@ extension NodeTests {
       #expect(try everything(directory) == before)
     }
 
-    @Test func eachRoleRefusesTheOthersFile() throws {
+    @Test func row25_eachRoleRefusesTheOthersFile() throws {
       let cluster = try Cluster()
       try cluster.primary.connect().run("CREATE TABLE t(a)")
       try cluster.settle()
@@ -122,7 +122,7 @@ extension NodeTests {
 
     // MARK: Two databases
 
-    @Test func replicaOfAnotherDatabase() throws {
+    @Test func row21_replicaOfAnotherDatabase() throws {
       let cluster = try Cluster()
       try cluster.primary.connect().run("CREATE TABLE t(a)")
       try cluster.primary.connect().run("INSERT INTO t VALUES ('first')")

@@ -10,37 +10,6 @@ import Serving
 import Store
 import Testing
 
-/// A file system of its own, of a few megabytes.
-private final class SmallDisk {
-  let path: String
-
-  /// - Returns: nil when this user may not mount.
-  init?(megabytes: Int, in directory: TestDirectory) throws {
-    path = directory.file("disk")
-    mkdir(path, 0o755)
-    guard geteuid() == 0, mount("tmpfs", path, "tmpfs", 0, "size=\(megabytes)m") == 0 else {
-      print("skipped: a small file system needs root and CAP_SYS_ADMIN")
-      return nil
-    }
-  }
-
-  deinit { umount2(path, Int32(MNT_DETACH)) }
-
-  /// Takes all the space there is, up to `spare` bytes.
-  func fill(spare: Int) throws {
-    var info = statvfs()
-    guard statvfs(path, &info) == 0 else { throw TestFailure("no statvfs") }
-    let free = Int(info.f_bavail) * Int(info.f_frsize)
-    let descriptor = open(path + "/ballast", O_CREAT | O_WRONLY | O_CLOEXEC, 0o644)
-    defer { close(descriptor) }
-    guard posix_fallocate(descriptor, 0, off_t(max(4096, free - spare))) == 0 else {
-      throw TestFailure("the disk could not be filled")
-    }
-  }
-
-  func free() { unlink(path + "/ballast") }
-}
-
 extension NodeTests {
   @Suite struct FullDiskTests {
     private func insert(_ node: NodeProcess, _ id: Int) throws -> String? {
@@ -112,6 +81,52 @@ extension NodeTests {
       disk.free()
       try eventually("the replica follows") { try replica.txid() == primary.txid() }
       try samePages(primary.database, replica.database)
+    }
+
+    /// The disks of both sides fill up, one after the other, under all workloads.
+    @Test func rows07and08_fullDisksUnderLoad() throws {
+      var random = SeededGenerator(seed: 78)
+      let directory = try TestDirectory()
+      let other = try TestDirectory()
+      guard let disk = try SmallDisk(megabytes: 64, in: directory),
+        let replicaDisk = try SmallDisk(megabytes: 64, in: other)
+      else { return }
+      let flags = ["--checkpoint-frames", "200"]
+      let cluster = try Cluster(
+        replicas: 0, primaryArguments: flags, in: directory, database: disk.path + "/p.db"
+      ) { path in
+        try Connection(path: path, mode: .create).execute(WorkloadSet.schema)
+      }
+      try cluster.addReplica(arguments: flags, database: replicaDisk.path + "/r.db")
+      defer { for node in cluster.nodes { node.kill() } }
+      try cluster.settle()
+      let load = WorkloadSet(
+        ports: cluster.ports, random: &random,
+        tolerated: ["SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR"])
+      for round in 0..<(NodeTests.runsFaults ? 6 : 2) {
+        try load.progress(3)
+        if round % 2 == 0 {
+          try disk.fill(spare: 100_000)
+          try eventually("writes that find no space") {
+            load.workloads.contains { $0.tally.refusals["SQLITE_FULL"] ?? 0 > round }
+          }
+          disk.free()
+        } else {
+          try replicaDisk.fill(spare: 100_000)
+          try eventually("the replica says what is wrong") {
+            try cluster.replica.status("upstream", "last_error")?.text?.contains("space") == true
+          }
+          replicaDisk.free()
+        }
+      }
+      try load.progress(3)
+      try load.stop()
+      note("disks that are full: \(load.summary)")
+      try cluster.requireEqual()
+      for node in cluster.nodes {
+        #expect(node.isRunning)
+        try load.require(in: node)
+      }
     }
 
     /// A replica whose first copy does not fit says so, and completes it when it does.

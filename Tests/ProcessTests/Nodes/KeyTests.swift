@@ -47,7 +47,7 @@ extension NodeTests {
 
     /// The link breaks behind the request: the outcome is unknown, and the repeat makes one row of
     /// it.
-    @Test func linkCutAfterTheRequestWasSent() throws {
+    @Test func row37_linkCutAfterTheRequestWasSent() throws {
       let cluster = try Cluster()
       try cluster.primary.connect().run(WriteLoad.schema)
       try cluster.settle()

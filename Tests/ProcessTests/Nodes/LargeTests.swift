@@ -10,7 +10,7 @@ extension NodeTests {
   @Suite struct LargeTests {
     /// One commit of many megabytes: a reader on the replica sees none or all of it, and no node
     /// grows with it.
-    @Test func oneLargeTransaction() throws {
+    @Test func row26_oneLargeTransaction() throws {
       let megabytes = NodeTests.isBig ? 300 : 40
       let cluster = try Cluster()
       let client = try cluster.primary.connect()

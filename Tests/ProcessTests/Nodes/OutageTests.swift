@@ -6,7 +6,7 @@ import Testing
 
 extension NodeTests {
   @Suite struct OutageTests {
-    @Test func primaryAwayAndBack() throws {
+    @Test func row37_primaryAwayAndBack() throws {
       let cluster = try Cluster()
       let client = try cluster.replica.connect()
       try client.run(WriteLoad.schema)
@@ -61,7 +61,7 @@ extension NodeTests {
     }
 
     /// A primary that stands still: writes end as unknown, reads go on.
-    @Test func suspendedPrimary() throws {
+    @Test func row03_suspendedPrimary() throws {
       let cluster = try Cluster()
       let client = try cluster.replica.connect()
       try client.run(WriteLoad.schema)
@@ -87,7 +87,7 @@ extension NodeTests {
     }
 
     /// A flipped bit is found, never applied, and the link is made anew.
-    @Test func bitFlippedOnTheWire() throws {
+    @Test func row13_bitFlippedOnTheWire() throws {
       var random = SeededGenerator(seed: 77)
       let cluster = try Cluster()
       try cluster.primary.connect().run(WriteLoad.schema)
@@ -108,7 +108,7 @@ extension NodeTests {
       }
     }
 
-    @Test func thirtyCutsUnderLoad() throws {
+    @Test func row37_thirtyCutsUnderLoad() throws {
       var random = SeededGenerator(seed: 30)
       let cluster = try Cluster()
       try cluster.primary.connect().run(WriteLoad.schema)
@@ -131,7 +131,7 @@ extension NodeTests {
     }
 
     /// A replica that does not read costs the primary nothing.
-    @Test func suspendedReplica() throws {
+    @Test func row04_suspendedReplica() throws {
       let cluster = try Cluster(replicas: 2)
       let client = try cluster.primary.connect()
       try client.run("CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)")

@@ -59,7 +59,7 @@ extension NodeTests {
       try cluster.requireEqual()
     }
 
-    @Test func damagedReplicaForwardsItsReadsUntilItIsRepaired() throws {
+    @Test func row10_damagedReplicaForwardsItsReadsUntilItIsRepaired() throws {
       let cluster = try cluster()
       cluster.link.partition()
       try Files.flipBit(cluster.replica.database, at: offset)
@@ -76,7 +76,7 @@ extension NodeTests {
 
     /// The map is wrong and the page is right: nothing needs to be fetched, on either side.
     @Test(arguments: [NodeProcess.Role.primary, .replica])
-    func damagedEntryOfThePageMapIsMended(role: NodeProcess.Role) throws {
+    func row15_damagedEntryOfThePageMapIsMended(role: NodeProcess.Role) throws {
       let cluster = try cluster()
       let node = role == .primary ? cluster.primary : cluster.replica
       try Files.flipBit(node.database + "-pagemap", at: 4096 + 16 * 3000 + 8 + 3, bit: 5)

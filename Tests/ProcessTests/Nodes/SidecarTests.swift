@@ -35,7 +35,7 @@ extension NodeTests {
       """
 
     @Test(.enabled(if: SidecarTests.python != nil, "there is no python3 here"))
-    func pythonWritesBesideThePrimary() throws {
+    func row33_pythonWritesBesideThePrimary() throws {
       let python = try #require(Self.python)
       let cluster = try Cluster(replicas: 2)
       try cluster.primary.connect().run(WriteLoad.schema)
@@ -67,7 +67,7 @@ extension NodeTests {
     }
 
     @Test(.enabled(if: SidecarTests.shell != nil, "there is no sqlite3 here"))
-    func shellWritesBesideThePrimary() throws {
+    func row33_shellWritesBesideThePrimary() throws {
       let shell = try #require(Self.shell)
       let cluster = try Cluster()
       let client = try cluster.primary.connect()
@@ -95,7 +95,7 @@ extension NodeTests {
 
     /// What was written while no primary ran is shipped when one starts.
     @Test(.enabled(if: SidecarTests.shell != nil, "there is no sqlite3 here"))
-    func shellWritesWhileThePrimaryIsAway() throws {
+    func row33_shellWritesWhileThePrimaryIsAway() throws {
       let shell = try #require(Self.shell)
       let cluster = try Cluster()
       try cluster.primary.connect().run(WriteLoad.schema)
@@ -116,7 +116,7 @@ extension NodeTests {
 
     /// The stock shell reads a replica's file at any time, and can never write it.
     @Test(.enabled(if: SidecarTests.shell != nil, "there is no sqlite3 here"))
-    func shellReadsAReplicaAndCannotWriteIt() throws {
+    func row34_shellReadsAReplicaAndCannotWriteIt() throws {
       let shell = try #require(Self.shell)
       let cluster = try Cluster(replicaArguments: ["--checkpoint-frames", "50"])
       try cluster.primary.connect().run(WriteLoad.schema)
@@ -147,7 +147,7 @@ extension NodeTests {
     /// With the replica dead nothing keeps a program from writing: the replica then heals itself
     /// before it serves.
     @Test(.enabled(if: SidecarTests.shell != nil, "there is no sqlite3 here"))
-    func replicaHealsWhatAnotherProgramWrote() throws {
+    func row34_replicaHealsWhatAnotherProgramWrote() throws {
       let shell = try #require(Self.shell)
       let cluster = try Cluster()
       try cluster.primary.connect().run(WriteLoad.schema)

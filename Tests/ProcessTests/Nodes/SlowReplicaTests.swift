@@ -3,13 +3,14 @@
 
 import EdgeTesting
 import Serving
+import Store
 import Testing
 
 extension NodeTests {
   @Suite struct SlowReplicaTests {
     /// A follower that says it is alive, and never reads: it costs what its socket and the ring
     /// hold.
-    @Test func aFollowerThatNeverReads() throws {
+    @Test func row35_aFollowerThatNeverReads() throws {
       let megabytes = NodeTests.runsFaults ? 200 : 40
       let cluster = try Cluster()
       let client = try cluster.primary.connect()
@@ -39,7 +40,7 @@ extension NodeTests {
     }
 
     /// Both ends of a link are open, and nothing arrives any more.
-    @Test(.enabled(if: NodeTests.runsFaults)) func halfOpenLink() throws {
+    @Test(.enabled(if: NodeTests.runsFaults)) func row36_halfOpenLink() throws {
       let cluster = try Cluster()
       let client = try cluster.primary.connect()
       try client.run(WriteLoad.schema)
@@ -61,9 +62,34 @@ extension NodeTests {
       }
     }
 
+    /// Nodes that stand still for moments: whoever waits for them gets an answer in the end, and
+    /// none that is wrong.
+    @Test func rows03and04_nodesThatStandStillUnderLoad() throws {
+      var random = SeededGenerator(seed: 34)
+      print("seed \(random.seed)")
+      let cluster = try Cluster(replicas: 2) { path in
+        try Connection(path: path, mode: .create).execute(WorkloadSet.schema)
+      }
+      try cluster.settle()
+      let load = WorkloadSet(ports: cluster.ports, random: &random)
+      for _ in 0..<(NodeTests.runsFaults ? 60 : 6) {
+        let node = cluster.nodes.randomElement(using: &random)
+        node?.suspend()
+        elapse(seconds: .random(in: 0..<0.6, using: &random))
+        node?.resume()
+        try load.progress(2)
+      }
+      try load.stop()
+      try cluster.requireEqual()
+      note("nodes that stand still: \(load.summary)")
+      for node in cluster.nodes {
+        try load.require(in: node)
+      }
+    }
+
     /// Nodes that stand still for longer than a link may be silent, one after the other, under
     /// load: whoever was given up joins again, and nothing is lost or doubled.
-    @Test(.enabled(if: NodeTests.runsFaults)) func nodesThatStandStillForLong() throws {
+    @Test(.enabled(if: NodeTests.runsFaults)) func rows03and04_nodesThatStandStillForLong() throws {
       let cluster = try Cluster(replicas: 2)
       try cluster.primary.connect().run(WriteLoad.schema)
       try cluster.settle()

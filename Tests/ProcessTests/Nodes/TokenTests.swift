@@ -18,7 +18,7 @@ extension NodeTests {
       return (cluster, primary, try cluster.replica.connect())
     }
 
-    @Test func lateReplica() throws {
+    @Test func row37_lateReplica() throws {
       let (cluster, primary, _) = try makeCluster()
       cluster.link.pause(.down)
       let token = try primary.run("UPDATE t SET n = 2").token ?? ""

@@ -17,6 +17,15 @@ import Testing
 /// Prints a figure that a test measured.
 func note(_ text: String) { print("figure: \(text)") }
 
+extension WorkloadSet {
+  /// Records what contradicts a promise, in the answers and in the file of a node.
+  func require(in node: NodeProcess, sourceLocation: SourceLocation = #_sourceLocation) throws {
+    for problem in try problems(in: node.database) {
+      Issue.record("\(node.database): \(problem)", sourceLocation: sourceLocation)
+    }
+  }
+}
+
 /// A blob argument of a request.
 func blob(_ bytes: [UInt8]) -> JSONValue {
   .object([.init("b64", .string(base64(bytes)))])

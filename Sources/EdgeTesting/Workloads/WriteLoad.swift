@@ -1,26 +1,26 @@
 // Writers that go on whatever happens to the nodes, and know of every row what they were told.
 
-import EdgeTesting
 import Serving
 import Store
 import Synchronization
 
 /// Threads that insert rows with ids of their own into `log(id, body)`.
-final class WriteLoad: Sendable {
-  struct Outcome: Sendable {
-    var acknowledged: Set<Int64> = []
+public final class WriteLoad: Workload {
+  public struct Outcome: Sendable {
+    public var acknowledged: Set<Int64> = []
     /// The answer never came, or was `OUTCOME_UNKNOWN`: made once, or not at all.
-    var unknown: Set<Int64> = []
+    public var unknown: Set<Int64> = []
     /// Told to have had no effect.
-    var refused: Set<Int64> = []
-    /// Errors that were neither.
-    var other: [String] = []
+    public var refused: Set<Int64> = []
+    /// Errors that no fault of the test explains.
+    public var other: [String] = []
   }
 
-  static let schema = "CREATE TABLE log(seq INTEGER PRIMARY KEY, id INTEGER NOT NULL, body TEXT)"
+  public static let schema =
+    "CREATE TABLE log(seq INTEGER PRIMARY KEY, id INTEGER NOT NULL, body TEXT)"
 
-  private let stops = Flag()
-  private let threads: [BackgroundThread]
+  public let tally: WorkloadTally
+  public let threads: [BackgroundThread]
   private let box: OutcomeBox
 
   /// - Parameters:
@@ -28,33 +28,36 @@ final class WriteLoad: Sendable {
   ///   - depth: requests in flight on each connection.
   ///   - diskMayFail: whether a write may end with what SQLite says about a disk that fails; such a
   ///     write had no effect either.
-  init(
+  public init(
     ports: [Int], threads count: Int = 2, depth: Int = 4, firstID: Int64 = 0,
-    diskMayFail: Bool = false
+    diskMayFail: Bool = false, tally: WorkloadTally = WorkloadTally()
   ) {
-    let (outcome, stops) = (OutcomeBox(), stops)
+    let outcome = OutcomeBox()
     box = outcome
+    self.tally = tally
     threads = (0..<count).map { number in
       let port = ports[number % ports.count]
       let first = firstID + Int64(number) * 1_000_000_000
       return BackgroundThread {
         Writer(
           port: port, depth: depth, nextID: first, diskMayFail: diskMayFail, outcome: outcome,
-          stops: stops
+          tally: tally
         ).run()
       }
     }
   }
 
-  /// The rows that are acknowledged by now.
-  var acknowledged: Set<Int64> { box.lock.withLock { $0.acknowledged } }
-  var acknowledgedCount: Int { box.lock.withLock { $0.acknowledged.count } }
+  /// What the writers were told so far.
+  public var outcome: Outcome { box.lock.withLock { $0 } }
 
   /// Ends the writers and tells what they know.
-  func stop() throws -> Outcome {
-    stops.set()
-    for thread in threads { try thread.join() }
-    return box.lock.withLock { $0 }
+  public func stop() throws -> Outcome {
+    try end()
+    return outcome
+  }
+
+  public func contradictions(in connection: Connection) throws -> [String] {
+    try outcome.problems(in: connection)
   }
 
   fileprivate final class OutcomeBox: Sendable {
@@ -67,28 +70,30 @@ final class WriteLoad: Sendable {
     var nextID: Int64
     let diskMayFail: Bool
     let outcome: OutcomeBox
-    let stops: Flag
+    let tally: WorkloadTally
 
     init(
-      port: Int, depth: Int, nextID: Int64, diskMayFail: Bool, outcome: OutcomeBox, stops: Flag
+      port: Int, depth: Int, nextID: Int64, diskMayFail: Bool, outcome: OutcomeBox,
+      tally: WorkloadTally
     ) {
       self.port = port
       self.depth = depth
       self.nextID = nextID
       self.diskMayFail = diskMayFail
       self.outcome = outcome
-      self.stops = stops
+      self.tally = tally
     }
 
     func run() {
-      while !stops.isSet {
+      while !tally.stops.isSet {
         var connection: LineConnection?
         try? eventually("a connection", deadline: .seconds(1)) {
           connection = try? LineConnection(port: port)
-          return connection != nil || stops.isSet
+          return connection != nil || tally.stops.isSet
         }
         connection?.seconds = 30
-        while let open = connection, !stops.isSet {
+        while let open = connection, !tally.stops.isSet {
+          if tally.pauseSeconds > 0 { elapse(seconds: tally.pauseSeconds) }
           if !round(open) { connection = nil }
         }
       }
@@ -111,20 +116,33 @@ final class WriteLoad: Sendable {
         while let id = waiting.first {
           let answer = try connection.receive()
           waiting.removeFirst()
-          outcome.lock.withLock { outcome in
-            switch answer.error {
-            case nil: outcome.acknowledged.insert(id)
-            case "OUTCOME_UNKNOWN": outcome.unknown.insert(id)
-            case _ where answer.retry: outcome.refused.insert(id)
-            case let code? where diskMayFail && Self.isOfDisk(code): outcome.refused.insert(id)
-            case let code: outcome.other.append("\(code ?? "?"): \(answer.message)")
-            }
-          }
+          note(answer, of: id)
         }
         return true
       } catch {
         outcome.lock.withLock { $0.unknown.formUnion(waiting) }
+        for _ in waiting { tally.lose() }
         return false
+      }
+    }
+
+    private func note(_ answer: LineConnection.Answer, of id: Int64) {
+      switch answer.error {
+      case nil:
+        outcome.lock.withLock { _ = $0.acknowledged.insert(id) }
+        tally.acknowledge()
+      case "OUTCOME_UNKNOWN":
+        outcome.lock.withLock { _ = $0.unknown.insert(id) }
+        tally.lose()
+      case let code?:
+        outcome.lock.withLock { outcome in
+          outcome.refused.insert(id)
+          let isExpected = diskMayFail && Self.isOfDisk(code)
+          if !answer.retry, !isExpected, !tally.tolerated.contains(code) {
+            outcome.other.append("\(code): \(answer.message)")
+          }
+        }
+        tally.count(code, retry: answer.retry, message: answer.message)
       }
     }
   }
@@ -133,8 +151,11 @@ final class WriteLoad: Sendable {
 extension WriteLoad.Outcome {
   /// Looks into a database file: each acknowledged row once, each refused row never, every other at
   /// most once.
-  func problems(in path: String) throws -> [String] {
-    let connection = try Connection(path: path, mode: .readOnly)
+  public func problems(in path: String) throws -> [String] {
+    try problems(in: Connection(path: path, mode: .readOnly))
+  }
+
+  fileprivate func problems(in connection: Connection) throws -> [String] {
     let counts = try connection.query("SELECT id, count(*) FROM log GROUP BY id")
     var found: [Int64: Int64] = [:]
     for row in counts {
@@ -147,7 +168,7 @@ extension WriteLoad.Outcome {
     }
     let double = found.filter { $0.value > 1 }
     if !double.isEmpty {
-      problems.append("\(double.count) rows are there twice: \(double.prefix(5))")
+      problems.append("\(double.count) rows are there twice: \(double.keys.prefix(5))")
     }
     let undead = refused.filter { found[$0] != nil }
     if !undead.isEmpty {
@@ -156,7 +177,7 @@ extension WriteLoad.Outcome {
     return problems
   }
 
-  mutating func add(_ more: Self) {
+  public mutating func add(_ more: Self) {
     acknowledged.formUnion(more.acknowledged)
     unknown.formUnion(more.unknown)
     refused.formUnion(more.refused)

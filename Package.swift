@@ -72,7 +72,7 @@ let package = Package(
     .testTarget(name: "StoreTests", dependencies: ["Store", "EdgeTesting"]),
     .testTarget(name: "ServingTests", dependencies: ["Serving", "EdgeTesting"]),
     .testTarget(name: "ReplicationTests", dependencies: ["Primary", "Replica", "EdgeTesting"]),
-    .testTarget(name: "ProcessTests", dependencies: ["edge-sql", "EdgeTesting"]),
+    .testTarget(name: "ProcessTests", dependencies: ["edge-sim", "edge-sql", "EdgeTesting"]),
     .testTarget(name: "TidyTests"),
   ],
   swiftLanguageModes: [.v6]

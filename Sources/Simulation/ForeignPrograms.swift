@@ -12,9 +12,13 @@ final class ForeignPrograms {
   private unowned let simulation: Simulation
   private var chance: SeededGenerator
   private var sequence: Int64 = 0
-  private var longReaders: [Int: Connection] = [:]
+  /// Open snapshots, and what they showed first.
+  private var longReaders: [Int: (connection: Connection, seen: [[Value]])] = [:]
   private var witnesses: [Int: Witness] = [:]
   static let client = 99
+  private static let snapshotQuery =
+    "SELECT n, (SELECT count(*) FROM log), (SELECT sum(length(pad)) FROM log), "
+    + "(SELECT group_concat(balance) FROM bank) FROM meta"
 
   /// A reader of a replica's file that looks again and again.
   private struct Witness {
@@ -71,9 +75,11 @@ final class ForeignPrograms {
       to: 1 + pick(SimulatedClient.accounts), pad: pick(80))
     let closing = pick(3)
     node.disk.foreign {
-      guard Disk.exists(node.path), let connection = try? Connection(path: node.path, mode: .readWrite)
+      guard Disk.exists(node.path),
+        let connection = try? Connection(path: node.path, mode: .readWrite)
       else { return }
       connection.setBusyTimeout(milliseconds: 20)
+      if pick(2) == 0 { try? connection.execute("PRAGMA synchronous=NORMAL") }
       if closing > 0 { connection.keepLog() }
       do {
         try connection.execute("BEGIN IMMEDIATE")
@@ -87,12 +93,22 @@ final class ForeignPrograms {
 
   private func toggleLongReader() {
     let node = simulation.nodes[pick(simulation.nodes.count)]
-    if longReaders.removeValue(forKey: node.number) != nil { return }
+    if let reader = longReaders.removeValue(forKey: node.number) {
+      let seen = node.disk.foreign { try? reader.connection.query(Self.snapshotQuery) }
+      if let seen, seen != reader.seen, node.disk.remains == nil, !node.isRotten {
+        simulation.violation =
+          simulation.violation
+          ?? Violation("a reader of \(node.name) saw its snapshot change: \(reader.seen), \(seen)")
+      }
+      return
+    }
     guard node.isServing, !node.isDead else { return }
     node.disk.foreign {
       guard let connection = try? Connection(path: node.path, mode: .readOnly) else { return }
-      try? connection.execute("BEGIN; SELECT n FROM meta")
-      longReaders[node.number] = connection
+      guard (try? connection.execute("BEGIN")) != nil,
+        let seen = try? connection.query(Self.snapshotQuery)
+      else { return }
+      longReaders[node.number] = (connection, seen)
     }
     simulation.trace("a program reads from \(node.name) for long")
   }
@@ -128,10 +144,12 @@ final class ForeignPrograms {
         simulation.counts.checks += 1
         if n != count || sum != Int64(SimulatedClient.accounts) * 100 {
           throw Violation(
-            "a stock reader of \(node.name) saw no single state: n is \(n), rows \(count), sum \(sum)")
+            "a stock reader of \(node.name) saw no single state: n is \(n), rows \(count), sum \(sum)"
+          )
         }
         if witness.epoch == epoch, n < witness.seenMost, !simulation.plan.isLossy {
-          throw Violation("a stock reader of \(node.name) saw \(witness.seenMost) writes, then \(n)")
+          throw Violation(
+            "a stock reader of \(node.name) saw \(witness.seenMost) writes, then \(n)")
         }
         witness.seenMost = n
         witness.epoch = epoch

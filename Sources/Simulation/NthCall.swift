@@ -23,7 +23,8 @@ package enum NthCall {
     var plan = SimulationPlan.quiet
     plan.vacuum = true
     var failed: DiskCall?
-    let outcome = Simulation.run(seed: 11, plan: plan, folder: folder, prints: prints) { simulation in
+    let outcome = Simulation.run(seed: 11, plan: plan, folder: folder, prints: prints) {
+      simulation in
       let node = simulation.nodes[target == .primary ? 0 : 1]
       node.disk.failure = (number, isDiskFull ? ENOSPC : EIO)
       try simulation.setUpPatiently()

@@ -91,7 +91,8 @@ final class SimulatedClient {
     case .write(let id, let key, _):
       fates[id] = .unknown
       repeatable = key.map { (id, $0) }
-    case .transaction(let id, let rest, let failed): fates[id] = rest.isEmpty && !failed ? .unknown : .refused
+    case .transaction(let id, let rest, let failed):
+      fates[id] = rest.isEmpty && !failed ? .unknown : .refused
     case .read, .other: break
     }
   }
@@ -180,7 +181,8 @@ final class SimulatedClient {
     let batch = newStatements(id).map { "{\"sql\":\"\($0)\"}" }.joined(separator: ",")
     let keyMember = key.map { ",\"key\":\"\($0)\"" } ?? ""
     send(
-      .write(id: id, key: key, isRepeat: isRepeat), "{\"batch\":[\(batch)]\(keyMember)\(tokenMember)}")
+      .write(id: id, key: key, isRepeat: isRepeat),
+      "{\"batch\":[\(batch)]\(keyMember)\(tokenMember)}")
   }
 
   private func bulk() {
@@ -243,7 +245,8 @@ final class SimulatedClient {
       told = Token(text)
       if let told, let shown, error == nil {
         guard told.replicationIndex >= shown.replicationIndex else {
-          throw Violation("client \(number) showed \(shown) to \(node?.name ?? "?") and was told \(told)")
+          throw Violation(
+            "client \(number) showed \(shown) to \(node?.name ?? "?") and was told \(told)")
         }
       }
     }
@@ -295,7 +298,9 @@ final class SimulatedClient {
       noteFate(id, key: nil, isRepeat: false, error: error, told)
       return
     }
-    if hasFailed { return send(.transaction(id: id, rest: [], failed: true), "{\"sql\":\"ROLLBACK\"}") }
+    if hasFailed {
+      return send(.transaction(id: id, rest: [], failed: true), "{\"sql\":\"ROLLBACK\"}")
+    }
     let next = rest.removeFirst()
     send(.transaction(id: id, rest: rest, failed: false), "{\"sql\":\"\(next)\"}")
   }

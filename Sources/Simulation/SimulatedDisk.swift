@@ -36,7 +36,7 @@ enum CrashKind: String {
 }
 
 /// The files of one node. It lives in the simulation's one thread.
-final class SimulatedDisk: @unchecked Sendable {
+final class SimulatedDisk: @unchecked Sendable {  // one thread
   /// A file as a restart finds it.
   struct StoredFile {
     var bytes: [UInt8]

@@ -48,7 +48,8 @@ final class SimulatedMachine: MachineSubstitute, @unchecked Sendable {  // one t
 
   func bootID(of path: String) -> [UInt8] {
     guard let simulation, let node = simulation.node(of: path) else { return [] }
-    return [UInt8(truncatingIfNeeded: node.boot), UInt8(node.number)] + [UInt8](repeating: 1, count: 14)
+    return [UInt8(truncatingIfNeeded: node.boot), UInt8(node.number)]
+      + [UInt8](repeating: 1, count: 14)
   }
 
   func fileNumber(of path: String) -> UInt64 { simulation?.disk(of: path)?.fileNumber(path) ?? 0 }

@@ -113,7 +113,11 @@ final class SimulatedNetwork {
     if chance.next() % 3 == 0, first.bytes.readableBytes > 1 {
       let count = 1 + Int(chance.next() % UInt64(first.bytes.readableBytes))
       piece = first.bytes.readSlice(length: count) ?? ByteBuffer()
-      if first.bytes.readableBytes == 0 { end.arriving.removeFirst() } else { end.arriving[0] = first }
+      if first.bytes.readableBytes == 0 {
+        end.arriving.removeFirst()
+      } else {
+        end.arriving[0] = first
+      }
     } else {
       piece = first.bytes
       end.arriving.removeFirst()

@@ -12,7 +12,7 @@ import Store
 import WALShip
 
 /// One node, running or not. It lives in the simulation's one thread.
-final class SimulatedNode: @unchecked Sendable {
+final class SimulatedNode: @unchecked Sendable {  // one thread
   enum Role: Equatable { case primary, replica }
 
   let number: Int

@@ -9,12 +9,14 @@ import Store
 /// Registers itself as the default, once for a process.
 enum SimulatedVFS {
   /// Which disk a path lies on; nil for files that are not simulated.
-  nonisolated(unsafe) static var diskOf: (String) -> SimulatedDisk? = { _ in nil }
+  nonisolated(unsafe) static var diskOf: (String) -> SimulatedDisk? = { _ in nil }  // one thread
   /// SQLite's random numbers, such as the salts of a WAL.
-  nonisolated(unsafe) static var random: () -> UInt64 = { 0 }
+  nonisolated(unsafe) static var random: () -> UInt64 = { 0 }  // one thread
 
-  fileprivate nonisolated(unsafe) static var system: UnsafeMutablePointer<sqlite3_vfs>!
-  fileprivate nonisolated(unsafe) static var methods: UnsafeMutablePointer<sqlite3_io_methods>!
+  fileprivate typealias System = UnsafeMutablePointer<sqlite3_vfs>
+  fileprivate nonisolated(unsafe) static var system: System!  // one thread
+  fileprivate typealias Methods = UnsafeMutablePointer<sqlite3_io_methods>
+  fileprivate nonisolated(unsafe) static var methods: Methods!  // one thread
 
   /// What stands in front of the system's file.
   fileprivate struct Head {

@@ -169,7 +169,9 @@ package final class Simulation {
   func node(of path: String) -> SimulatedNode? {
     guard path.hasPrefix(folder) else { return nil }
     let rest = path.dropFirst(folder.count + 1)
-    return rest.prefix { $0 != "/" }.first?.wholeNumberValue.flatMap { $0 < nodes.count ? nodes[$0] : nil }
+    return rest.prefix { $0 != "/" }.first?.wholeNumberValue.flatMap {
+      $0 < nodes.count ? nodes[$0] : nil
+    }
   }
 
   func disk(of path: String) -> SimulatedDisk? { node(of: path)?.disk }
@@ -183,7 +185,8 @@ package final class Simulation {
       let target = nodes[number]
       let isBlocked =
         network.isBlocked(from: node, to: target) || network.isBlocked(from: target, to: node)
-      guard target.isUp, !target.isDead, !isBlocked, !target.isSuspended,
+      guard let here = try? SocketAddress(ipAddress: "127.0.0.1", port: 1), target.isUp,
+        !target.isDead, !isBlocked, !target.isSuspended,
         let server = target.shipServer, target.isServing
       else {
         let isSilent = isBlocked || target.isSuspended
@@ -191,7 +194,6 @@ package final class Simulation {
           throw ChannelError.connectTimeout(.seconds(5))
         }.futureResult
       }
-      let address = try! SocketAddress(ipAddress: "127.0.0.1", port: 1)
       let up = EmbeddedChannel(loop: target.shipLoop)
       let down = EmbeddedChannel(loop: node.applierLoop)
       network.add(
@@ -199,11 +201,11 @@ package final class Simulation {
           down: LinkEnd(node: node, channel: down), up: LinkEnd(node: target, channel: up)))
       target.run {
         try? up.pipeline.syncOperations.addHandler(server.makeSession())
-        _ = up.connect(to: address)
+        _ = up.connect(to: here)
       }
       node.run {
         try? down.pipeline.syncOperations.addHandler(handler())
-        _ = down.connect(to: address)
+        _ = down.connect(to: here)
       }
       return loop.makeSucceededVoidFuture()
     }
@@ -217,7 +219,9 @@ package final class Simulation {
     let position = database.tracker.position
     trace("\(node.name) is a primary at \(position.epoch).\(position.txid)")
     for note in database.notes { trace("  \(note)") }
-    guard let image = node.image() else { throw Violation("\(node.name) has files that no one can read") }
+    guard let image = node.image() else {
+      throw Violation("\(node.name) has files that no one can read")
+    }
     try record.note(position, image, on: node.name)
   }
 

@@ -90,7 +90,8 @@ extension Simulation {
 
   private func failDisk(of node: SimulatedNode) {
     guard node.isUp else { return }
-    let calls = isOneIn(2) ? Set(DiskCall.allCases) : [DiskCall.allCases[pick(DiskCall.allCases.count)]]
+    let calls =
+      isOneIn(2) ? Set(DiskCall.allCases) : [DiskCall.allCases[pick(DiskCall.allCases.count)]]
     node.disk.fault = (calls, EIO, UInt64(1 + pick(20)))
     trace("\(node.name)'s disk fails: \(calls.map(\.rawValue).sorted())")
     reliefs.append((now + UInt64(pick(1500)) * 1_000_000, { node.disk.fault = nil }))
@@ -200,7 +201,8 @@ extension Simulation {
       throw Violation("\(node.name) cannot be demoted: \(error)")
     }
     trace("\(node.name) is demoted at \(position.epoch).\(position.txid)")
-    // What it took in alone belongs to its own epoch.
+    // What was captured just now belongs to its own epoch.
+    try record.note(position, node.image(), on: node.name)
     node.role = .replica
     node.upstreams = [primaryNumber]
     restarts[node.number] = now

@@ -54,12 +54,17 @@ extension Simulation {
       if rotten.isEmpty { return }
       // The operator lets those nodes look at all their pages.
       for node in rotten {
-        node.isRotten = false
-        node.checked = nil
-        node.run { node.context?.scrubber?.run { _ in } }
+        node.run {
+          node.context?.scrubber?.run { result in
+            guard case .success = result else { return }
+            node.isRotten = false
+            node.checked = nil
+          }
+        }
       }
     }
-    throw Violation("the cluster does not come to rest: " + nodes.map(describe).joined(separator: "; "))
+    throw Violation(
+      "the cluster does not come to rest: " + nodes.map(describe).joined(separator: "; "))
   }
 
   /// A primary whose disk has failed stops writes until it is started again; one that was superseded
@@ -118,10 +123,13 @@ extension Simulation {
         switch fate {
         case .acknowledged(let token):
           let survives = history.contains(epoch: token.epoch, txid: token.txid)
-          if !survives, !plan.isLossy {
+          // What another program wrote while no primary ran can begin a new epoch: nothing is lost.
+          if !survives, !plan.isLossy, !(plan.foreignWriter && isThere) {
             throw Violation("write \(id) was acknowledged at \(token), which history does not know")
           }
-          if survives, !isThere { throw Violation("write \(id), acknowledged at \(token), is lost") }
+          if survives, !isThere {
+            throw Violation("write \(id), acknowledged at \(token), is lost")
+          }
         case .refused where isThere: throw Violation("write \(id) was refused, and is there")
         case .refused, .unknown: break
         }
@@ -133,7 +141,9 @@ extension Simulation {
   private func checkEqual(_ node: SimulatedNode, _ expected: StateImage) throws {
     guard let image = node.image() else { throw Violation("\(node.name) cannot be read") }
     guard image != expected else { return }
-    let wrong = zip(image.pages, expected.pages).enumerated().filter { $0.element.0 != $0.element.1 }
+    let wrong = zip(image.pages, expected.pages).enumerated().filter {
+      $0.element.0 != $0.element.1
+    }
     throw Violation(
       "\(node.name) has other pages than the primary: \(wrong.prefix(5).map { $0.offset + 1 }) "
         + "of \(image.pages.count) and \(expected.pages.count)")

@@ -144,7 +144,9 @@ extension Simulation {
       node.checked = position
       // A new epoch begins without a commit.
       let place = primary.database.logWatch.place
-      if !record.knows(position), primary.database.tracker.exactPosition(at: place ?? noPlace) == position {
+      if !record.knows(position),
+        primary.database.tracker.exactPosition(at: place ?? noPlace) == position
+      {
         try record.note(position, node.image(), on: node.name)
       }
       return

@@ -36,7 +36,9 @@ struct StateImage: Equatable {
     func word(_ offset: Int) -> Int {
       Int(
         UInt32(
-          bigEndian: log.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: UInt32.self) }
+          bigEndian: log.withUnsafeBytes {
+            $0.loadUnaligned(fromByteOffset: offset, as: UInt32.self)
+          }
         ))
     }
     var newest: [Int: Int] = [:]

@@ -16,7 +16,8 @@ struct StateRecord {
   /// Notes what a primary has at a position.
   ///
   /// - Parameter image: nil when its pages cannot be read any more.
-  mutating func note(_ position: Position, _ image: StateImage?, on node: String) throws(Violation) {
+  mutating func note(_ position: Position, _ image: StateImage?, on node: String) throws(Violation)
+  {
     let key = Key(epoch: position.epoch.rawValue, txid: position.txid.rawValue)
     guard let image else {
       if states[key] == nil { unread.insert(key) }

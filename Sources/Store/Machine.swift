@@ -23,5 +23,5 @@ package protocol MachineSubstitute: Sendable {
 /// The machine that this process runs on.
 package enum Machine {
   /// Set once, before anything else runs, by a process that simulates.
-  nonisolated(unsafe) package static var substitute: (any MachineSubstitute)?
+  nonisolated(unsafe) package static var substitute: (any MachineSubstitute)?  // set first
 }

@@ -41,6 +41,9 @@ public final class PositionTracker: @unchecked Sendable {  // all state is used 
   private var waiters: [Waiter] = []
   private var nextWaiter: UInt64 = 0
   private static let knownMax = 32
+  /// Generations of the WAL that are over; newest at the end.
+  private var formerSalts: [Salts] = []
+  private static let formerMax = 64
 
   public init(position: Position, place: LogPlace, history: EpochHistory) {
     current = position
@@ -69,6 +72,10 @@ public final class PositionTracker: @unchecked Sendable {  // all state is used 
       }
       let epochChanged = position.epoch != current.epoch
       current = position
+      if place.salts != self.place.salts {
+        formerSalts.append(self.place.salts)
+        if formerSalts.count > Self.formerMax { formerSalts.removeFirst() }
+      }
       self.place = place
       if let history { self.history = history }
       guard !waiters.isEmpty else { return [] }
@@ -140,15 +147,18 @@ public final class PositionTracker: @unchecked Sendable {  // all state is used 
     }
   }
 
-  /// Whether `seen` lies at or before the present place. SQLite adds one to the first salt with
-  /// each restart.
+  /// Whether `seen` lies at or before the present place.
+  ///
+  /// A generation that is neither the present one nor a former one has commits that were not captured
+  /// yet. Their salts tell nothing about the order: a connection that did not begin the generation
+  /// itself writes random ones.
   private func covers(_ seen: LogPlace) -> Bool {
     if seen.salts == place.salts { return seen.frame <= place.frame }
-    let none = Salts(first: 0, second: 0)
-    if seen.salts == none || place.salts == none { return seen.frame == 0 }
-    let generations = Int32(bitPattern: seen.salts.first &- place.salts.first)
+    if formerSalts.contains(seen.salts) { return true }
     // A WAL is restarted only when everything before was captured, so an empty new one says nothing
     // new.
-    return generations <= 0 || (generations == 1 && seen.frame == 0)
+    let none = Salts(first: 0, second: 0)
+    let isNext = seen.salts.first == place.salts.first &+ 1
+    return seen.frame == 0 && (isNext || seen.salts == none || place.salts == none)
   }
 }

@@ -135,6 +135,8 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     capture = recovered.capture
     // Whatever the WAL holds by now is about to be told to replicas: it must survive a power loss.
     try log.file.sync(.syncLog)
+    // The same goes for its name, which SQLite syncs only with the first commit of its own.
+    try Disk.syncDirectory(of: path)
     let live = map.live
     let history = map.base.history
     try DatabaseIdentity(map).save(path)

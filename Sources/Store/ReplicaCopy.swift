@@ -93,8 +93,8 @@ public final class ReplicaCopy {
     guard let file else { preconditionFailure("the copy is complete") }
     try file.write(page, at: pgno.index * pageSize, .writeCopy)
     try map.update { editor in
-      editor.live.pageCount = max(editor.live.pageCount, pgno.rawValue)
       try editor.set(pgno, PageMapEntry(txid: txid, checksum: pageChecksum(page, pgno: pgno)))
+      editor.live.pageCount = max(editor.live.pageCount, pgno.rawValue)
     }
   }
 

@@ -4,7 +4,7 @@
 /// The system's random numbers, or those of a simulation.
 public struct Chance: RandomNumberGenerator {
   /// Set once, before anything else runs, by a process that simulates.
-  nonisolated(unsafe) package static var substitute: (@Sendable () -> UInt64)?
+  nonisolated(unsafe) package static var substitute: (@Sendable () -> UInt64)?  // set first
 
   public init() {}
 

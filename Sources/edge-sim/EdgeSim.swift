@@ -41,8 +41,9 @@ struct Seeds: ParsableCommand {
   func run() throws {
     let report = try runInProcesses()
     for story in report.stories { print(story) }
-    print("\(report.seeds) seeds, \(report.transactions) transactions, \(report.checks) checks, "
-      + "\(report.crashes) crashes: \(report.stories.count) violations")
+    print(
+      "\(report.seeds) seeds, \(report.transactions) transactions, \(report.checks) checks, "
+        + "\(report.crashes) crashes: \(report.stories.count) violations")
     if !report.stories.isEmpty { throw ExitCode(1) }
   }
 
@@ -139,9 +140,10 @@ struct One: ParsableCommand {
         print("VIOLATION: \(violation)")
         print("again with: make sim SEED=\(seed)")
       }
-      print("= \(seed) \(counts.transactions) \(counts.checks) \(counts.crashes) "
-        + "\(counts.answers) \(outcome.traceHash) "
-        + (outcome.violation == nil ? "well" : "violation"))
+      print(
+        "= \(seed) \(counts.transactions) \(counts.checks) \(counts.crashes) "
+          + "\(counts.answers) \(outcome.traceHash) "
+          + (outcome.violation == nil ? "well" : "violation"))
     }
     if failures > 0 { throw ExitCode(1) }
   }
@@ -179,16 +181,18 @@ struct Nth: ParsableCommand {
         violations += 1
         if !verbose { for line in outcome.story { print(line) } }
         print("VIOLATION with call \(number): \(violation)")
-        print("again with: edge-sim nth \(target.rawValue)\(full ? " --full" : "") "
-          + "--from \(number) --to \(number) --verbose")
+        print(
+          "again with: edge-sim nth \(target.rawValue)\(full ? " --full" : "") "
+            + "--from \(number) --to \(number) --verbose")
       }
       guard let call = outcome.call else { break }
       failed[call, default: 0] += 1
       number += stride
     }
     let kinds = failed.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }
-    print("\(target.rawValue): calls \(from) to \(number): \(kinds.joined(separator: ", ")); "
-      + "\(violations) violations")
+    print(
+      "\(target.rawValue): calls \(from) to \(number): \(kinds.joined(separator: ", ")); "
+        + "\(violations) violations")
     if violations > 0 { throw ExitCode(1) }
   }
 }

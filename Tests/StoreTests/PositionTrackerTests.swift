@@ -54,6 +54,17 @@ import WALShip
     }
   }
 
+  /// SQLite draws both salts anew where another connection than the writer's began the generation.
+  @Test func commitsOfAGenerationWithRandomSaltsAreAhead() {
+    let tracker = tracker(5, place(10))
+    for generation: UInt32 in [1, 99, 102, 0x8000_0000] {
+      #expect(tracker.resolve(place(2, generation: generation)) == .ahead)
+    }
+    tracker.advance(to: position(6), at: place(2, generation: 7))
+    #expect(tracker.resolve(place(10)) == .position(position(6)), "a former generation is over")
+    #expect(tracker.resolve(place(3, generation: 7)) == .ahead)
+  }
+
   @Test func waitersWakeOnceWhenTheirTargetIsReached() {
     let tracker = tracker(5, place(10))
     let woken = Atomic<Int>(0)

@@ -27,6 +27,11 @@ import Testing
       "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging",
       "ServiceLifecycle", "Glibc", "Synchronization",
     ],
+    "Simulation": [
+      "EdgeTesting", "Primary", "Replica", "Serving", "Store", "WALShip", "CSQLite", "NIOCore",
+      "NIOEmbedded", "Logging", "Glibc",
+    ],
+    "edge-sim": ["Simulation", "EdgeTesting", "ArgumentParser", "Glibc", "Synchronization"],
   ]
 
   /// Libraries that one file alone may know.
@@ -65,7 +70,9 @@ import Testing
     // `Disk.rename` is Store's own and may be called; the bare name is the C library's.
     let pattern =
       /(^|[^.\w]|\bGlibc\.)(pread|preadv|pwrite|pwritev|fsync|fdatasync|msync|ftruncate|rename)\(/
-    let mayProbe = ["Sources/Store/", "Sources/edge-sql/Doctor/", "Sources/EdgeTesting/"]
+    let mayProbe = [
+      "Sources/Store/", "Sources/edge-sql/Doctor/", "Sources/EdgeTesting/", "Sources/Simulation/",
+    ]
     for file in Repository.sources where !mayProbe.contains(where: file.path.hasPrefix) {
       report(
         file.findings(

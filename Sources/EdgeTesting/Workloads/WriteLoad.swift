@@ -49,6 +49,7 @@ public final class WriteLoad: Workload {
 
   /// What the writers were told so far.
   public var outcome: Outcome { box.lock.withLock { $0 } }
+  public var acknowledgedCount: Int { box.lock.withLock { $0.acknowledged.count } }
 
   /// Ends the writers and tells what they know.
   public func stop() throws -> Outcome {

@@ -178,7 +178,9 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
   // MARK: Entries
 
   public func entry(_ pgno: Pgno) -> PageMapEntry {
-    lock.withLock { _ in pgno.index < capacity ? load(pgno) : .absent }
+    lock.withLock { _ in
+      pgno.rawValue <= liveRecord.pageCount && pgno.index < capacity ? load(pgno) : .absent
+    }
   }
 
   /// The entries of `count` pages from `first` on.
@@ -217,18 +219,29 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
       self.live = live
     }
 
+    /// The last page that can have an entry.
+    private var last: UInt32 { max(live.pageCount, highest) }
+
     public func entry(_ pgno: Pgno) -> PageMapEntry {
-      pgno.index < map.capacity ? map.load(pgno) : .absent
+      pgno.rawValue <= last && pgno.index < map.capacity ? map.load(pgno) : .absent
     }
 
     /// Notes a new version of a page and brings the checksum of the database up to date.
     public mutating func set(_ pgno: Pgno, _ entry: PageMapEntry) throws(DiskError) {
       if pgno.index >= map.capacity { try map.grow(to: Int(pgno.rawValue)) }
-      highest = max(highest, pgno.rawValue)
+      extend(to: pgno.rawValue)
       let old = map.load(pgno)
       live.checksum.toggle(old.checksum)
       live.checksum.toggle(entry.checksum)
       map.store(pgno, entry)
+    }
+
+    /// Takes in entries beyond the end. Whatever a damaged file has there stands for nothing.
+    private mutating func extend(to pageCount: UInt32) {
+      for number in last..<max(last, pageCount) where Int(number) < map.capacity {
+        map.store(Pgno(number + 1), .absent)
+      }
+      highest = max(highest, pageCount)
     }
 
     /// Forgets a page whose bytes are gone; the checksum of the database is the caller's to keep.
@@ -259,10 +272,11 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
 
     /// Sets the number of pages; the entries of pages that are gone are cleared.
     public mutating func resize(to pageCount: UInt32) throws(DiskError) {
-      let last = max(live.pageCount, highest)
+      let last = last
       if pageCount < last {
         for number in pageCount + 1...last { try set(Pgno(number), .absent) }
       }
+      extend(to: pageCount)
       live.pageCount = pageCount
     }
   }

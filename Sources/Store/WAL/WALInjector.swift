@@ -50,6 +50,9 @@ public final class WALInjector {
     index = try WALIndex(connection: connection)
     guard Self.lock(index) else { throw Failure.inUse }
     log = try LogFile(databasePath: path, pageSize: pageSize, writable: true)
+    // SQLite may have made the file just now, and syncs its name only with frames of its own. A
+    // checkpoint that a loss of power cuts off needs the WAL to be found again.
+    try Disk.syncDirectory(of: path)
     pages = PageReader(index: index, log: log, pageSize: pageSize.bytes)
     page1 = PageMemory(bytes: pageSize.bytes)
     frameMemory = PageMemory(

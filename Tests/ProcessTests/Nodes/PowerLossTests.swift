@@ -52,8 +52,8 @@ extension NodeTests {
         let foreign = try ForeignWriter(to: primary.database, round: round)
         let writeback = try Writeback(
           ["", "-wal", "-pagemap"].map { primary.database + $0 }, seed: random.next())
-        let (before, limit) = (load.outcome.acknowledged.count, Int.random(in: 20...200, using: &random))
-        try eventually("writes in round \(round)") { load.outcome.acknowledged.count >= before + limit }
+        let (before, limit) = (load.acknowledgedCount, Int.random(in: 20...200, using: &random))
+        try eventually("writes in round \(round)") { load.acknowledgedCount >= before + limit }
         try disk.losePower()
         problems += try afterTheEnd(primary)
         primary.kill()
@@ -129,8 +129,8 @@ extension NodeTests {
         for _ in 0..<Self.rounds * 3 {
           let writeback = try Writeback(
             [primary.database + "-wal"], pauseSeconds: 0...0.0005, seed: random.next())
-          let (before, limit) = (load.outcome.acknowledged.count, Int.random(in: 20...100, using: &random))
-          try eventually("writes") { load.outcome.acknowledged.count >= before + limit }
+          let (before, limit) = (load.acknowledgedCount, Int.random(in: 20...100, using: &random))
+          try eventually("writes") { load.acknowledgedCount >= before + limit }
           try disk.losePower()
           // The answers to what was under way.
           elapse(seconds: 0.05)

@@ -1,0 +1,33 @@
+// Simulated clusters, a few hundred of them; `make sim` runs thousands. docs/TESTING.md
+
+import EdgeTesting
+import Testing
+
+@Suite struct SimulationTests {
+  /// The program that simulates: it stands in for clocks, threads and disks of its whole process.
+  private func simulator() throws -> Program {
+    let directory = try Program.edgeSQL().path.split(separator: "/").dropLast()
+    return Program(path: "/" + directory.joined(separator: "/") + "/edge-sim")
+  }
+
+  @Test func fiveHundredSeeds() throws {
+    let result = try simulator().run(["--seeds", "500"], deadline: .seconds(1500))
+    #expect(result.succeeded, "\(result.output.suffix(8000)) \(result.error.suffix(2000))")
+  }
+
+  /// A seed that fails elsewhere must fail here.
+  @Test(arguments: [3, 8, 14]) func aSeedGivesTheSameHistoryAgain(seed: Int) throws {
+    let once = try simulator().run(["one", "\(seed)"], deadline: .seconds(300))
+    let again = try simulator().run(["one", "\(seed)"], deadline: .seconds(300))
+    #expect(once.succeeded)
+    #expect(once.output == again.output)
+  }
+
+  /// Each n-th operation is too much for every run; these are spread over the whole workload.
+  @Test(arguments: ["primary", "replica"], [false, true])
+  func rows06to09_anyOperationMayFail(node: String, isFull: Bool) throws {
+    let result = try simulator().run(
+      ["nth", node, "--stride", "29"] + (isFull ? ["--full"] : []), deadline: .seconds(600))
+    #expect(result.succeeded, "\(result.output.suffix(8000)) \(result.error.suffix(2000))")
+  }
+}

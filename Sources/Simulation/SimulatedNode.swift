@@ -40,8 +40,11 @@ final class SimulatedNode: @unchecked Sendable {  // one thread
   private var writerThread: DatabaseThread?
   /// Counts starts.
   private(set) var starts = 0
-  /// A page was changed behind the node's back, and may not have been found yet.
-  var isRotten = false
+  /// Bits that were changed behind the node's back, and may not have been found yet.
+  var flips = 0
+  var isRotten: Bool { flips > 0 }
+  /// All pages were looked at since the last of them.
+  var isScrubbed = false
   /// The last position at which the pages were checked.
   var checked: Position?
 

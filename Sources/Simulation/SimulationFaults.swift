@@ -121,7 +121,8 @@ extension Simulation {
     byte ^= UInt8(1 << pick(8))
     pwrite(descriptor, &byte, 1, offset)
     trace("a bit of \(node.name)'s \(name) flips at \(offset)")
-    node.isRotten = true
+    node.flips += 1
+    node.isScrubbed = false
   }
 
   // MARK: Network

@@ -68,6 +68,12 @@ struct StateImage: Equatable {
     hash = pages.reduce(UInt64(pages.count)) { ($0 ^ $1) &* 0x9E37_79B9_7F4A_7C15 }
   }
 
+  /// The pages that differ, for people.
+  func differences(from other: StateImage) -> String {
+    let wrong = zip(pages, other.pages).enumerated().filter { $0.element.0 != $0.element.1 }
+    return "\(wrong.prefix(5).map { $0.offset + 1 }) of \(pages.count) and \(other.pages.count)"
+  }
+
   /// Bytes of page 1 in which a replica may differ are left out: the write version, and its stamp.
   private static func hash(_ bytes: ArraySlice<UInt8>, page: Int) -> UInt64 {
     var hash: UInt64 = 0x2545_F491_4F6C_DD1D

@@ -9,7 +9,7 @@ struct StateRecord {
     var epoch: UInt32
     var txid: UInt64
   }
-  private var states: [Key: UInt64] = [:]
+  private var states: [Key: StateImage] = [:]
   /// Positions whose pages could not be read any more as they were captured.
   private var unread: Set<Key> = []
 
@@ -23,11 +23,11 @@ struct StateRecord {
       if states[key] == nil { unread.insert(key) }
       return
     }
-    if let known = states[key], known != image.hash {
+    if let known = states[key], known != image {
       throw Violation(
         "\(node) gives position \(position.epoch).\(position.txid) to another state than before")
     }
-    states[key] = image.hash
+    states[key] = image
   }
 
   func knows(_ position: Position) -> Bool {
@@ -42,9 +42,10 @@ struct StateRecord {
     guard let known = states[key] else {
       throw Violation("\(node) is at \(position.epoch).\(position.txid), which no primary ever was")
     }
-    guard known == image.hash else {
+    guard known == image else {
       throw Violation(
-        "\(node) shows other pages at \(position.epoch).\(position.txid) than the primary had")
+        "\(node) shows other pages at \(position.epoch).\(position.txid) than the primary had: "
+          + image.differences(from: known))
     }
   }
 }

@@ -191,10 +191,14 @@ extension Simulation {
 
   /// Lets a former primary follow the present one.
   func demote(_ node: SimulatedNode) throws {
-    guard node.number != primaryNumber else {
-      throw Violation("\(node.name) was superseded, and nobody was promoted after it")
-    }
     node.disk.begin(with: node.disk.remains ?? node.disk.present())
+    guard node.number != primaryNumber else {
+      // The former primary began a later epoch by itself, behind an older copy of its files.
+      let result = try node.run { try RoleChange.promote(node.path) }
+      trace("\(node.name) is promoted again: epoch \(result.epoch) after \(result.after)")
+      restarts[node.number] = now
+      return
+    }
     let position: Position
     do {
       position = try node.run { try RoleChange.demote(node.path) }

@@ -1,6 +1,6 @@
 // The page map on disk: a shared mapping, so that what was written survives the end of the process.
-// What must survive a power loss is made durable by `saveBase`, before the WAL that could rebuild
-// it is reset. Format: docs/FORMAT.md
+// What must survive a power loss is made durable by `saveBase`, before the WAL that could rebuild it
+// is reset. Format: docs/FORMAT.md
 
 import Glibc
 import Synchronization
@@ -97,21 +97,6 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
     return pointer
   }
 
-  /// Which run of the operating system this is.
-  public static func bootID(of path: String) -> [UInt8] {
-    Machine.substitute?.bootID(of: path) ?? systemBootID
-  }
-
-  private static let systemBootID: [UInt8] = {
-    guard let text = try? Disk.readPrefix(of: "/proc/sys/kernel/random/boot_id", count: 36) else {
-      return []
-    }
-    let digits = String(decoding: text, as: UTF8.self).filter { $0 != "-" }
-    return stride(from: 0, to: digits.count, by: 2).compactMap { offset in
-      UInt8(digits.dropFirst(offset).prefix(2), radix: 16)
-    }
-  }()
-
   // MARK: Records
 
   public var base: PageMapBase { lock.withLock { _ in baseRecord } }
@@ -179,7 +164,7 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
 
   public func entry(_ pgno: Pgno) -> PageMapEntry {
     lock.withLock { _ in
-      pgno.rawValue <= liveRecord.pageCount && pgno.index < capacity ? load(pgno) : .absent
+      pgno.index < min(capacity, Int(liveRecord.pageCount)) ? load(pgno) : .absent
     }
   }
 
@@ -236,7 +221,7 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
       map.store(pgno, entry)
     }
 
-    /// Takes in entries beyond the end. Whatever a damaged file has there stands for nothing.
+    /// Takes in entries beyond the end. Whatever is there now stands for nothing.
     private mutating func extend(to pageCount: UInt32) {
       for number in last..<max(last, pageCount) where Int(number) < map.capacity {
         map.store(Pgno(number + 1), .absent)

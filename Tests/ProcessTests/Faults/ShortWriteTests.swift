@@ -54,8 +54,11 @@ extension NodeTests {
       for node in cluster.nodes { try load.require(in: node) }
     }
 
+    /// Writes at whose statements, or at whose commit, the disk failed.
     private func refusals(_ load: WorkloadSet) throws -> Int {
-      load.workloads.reduce(0) { $0 + ($1.tally.refusals["SQLITE_IOERR_WRITE"] ?? 0) }
+      load.workloads.reduce(0) {
+        $0 + $1.tally.unknownCount + ($1.tally.refusals["SQLITE_IOERR_WRITE"] ?? 0)
+      }
     }
 
     private func set(_ prlimit: Program, _ node: NodeProcess, _ limit: String) throws {

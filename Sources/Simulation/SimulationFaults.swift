@@ -152,7 +152,8 @@ extension Simulation {
 
   private func changeUpstream(of node: SimulatedNode) throws {
     guard node.role == .replica, node.mayRun else { return }
-    let others = nodes.map(\.number).filter { $0 != node.number }
+    // Never a ring: what is refused there waits for its operator.
+    let others = [primaryNumber] + nodes.map(\.number).filter { $0 < node.number }
     node.upstreams = isOneIn(2) ? [primaryNumber] : [others[pick(others.count)], primaryNumber]
     trace("\(node.name) is to follow \(node.upstreams)")
     try stop(node)

@@ -11,7 +11,7 @@ import Testing
   }
 
   @Test func fiveHundredSeeds() throws {
-    let result = try simulator().run(["--seeds", "500"], deadline: .seconds(1500))
+    let result = try simulator().run(["--seeds", "500", "--jobs", "1"], deadline: .seconds(2400))
     #expect(result.succeeded, "\(result.output.suffix(8000)) \(result.error.suffix(2000))")
   }
 

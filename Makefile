@@ -37,18 +37,21 @@ test: ## build and run every test that CI runs (FILTER=regex for some of them)
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/test.sh $(if $(FILTER),--filter '$(FILTER)')
 
+big-test: export EDGE_SQL_TEST_MINUTES = 120
 big-test: export EDGE_SQL_BIG = 1
 big-test: export EDGE_SQL_FAULTS = 1
 big-test: ## the same and the large ones: gigabytes of disk, and time
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/test.sh $(if $(FILTER),--filter '$(FILTER)')
 
+faults: export EDGE_SQL_TEST_MINUTES = 60
 faults: export EDGE_SQL_FAULTS = 1
 faults: ## the tests of the fault matrix, the long ones too
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/test.sh --filter '$(FAULT_SUITES)'
 
 soak: export EDGE_SQL_SOAK_MINUTES = $(MINUTES)
+soak: export EDGE_SQL_TEST_MINUTES = $(shell expr $(MINUTES) + 30)
 soak: ## mixed load and faults for long, a line each minute (MINUTES=60)
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/test.sh --filter 'SoakTests'

@@ -66,13 +66,16 @@ let package = Package(
       ]),
     .target(
       name: "EdgeTesting", dependencies: ["Primary", "Replica", "Serving", "Store", "WALShip"]),
+    .target(name: "TestTraits", dependencies: ["EdgeTesting"], path: "Tests/TestTraits"),
     .testTarget(
       name: "WALShipTests", dependencies: ["WALShip", "EdgeTesting"],
       resources: [.copy("Fixtures")]),
-    .testTarget(name: "StoreTests", dependencies: ["Store", "EdgeTesting"]),
-    .testTarget(name: "ServingTests", dependencies: ["Serving", "EdgeTesting"]),
-    .testTarget(name: "ReplicationTests", dependencies: ["Primary", "Replica", "EdgeTesting"]),
-    .testTarget(name: "ProcessTests", dependencies: ["edge-sim", "edge-sql", "EdgeTesting"]),
+    .testTarget(name: "StoreTests", dependencies: ["Store", "EdgeTesting", "TestTraits"]),
+    .testTarget(name: "ServingTests", dependencies: ["Serving", "EdgeTesting", "TestTraits"]),
+    .testTarget(
+      name: "ReplicationTests", dependencies: ["Primary", "Replica", "EdgeTesting", "TestTraits"]),
+    .testTarget(
+      name: "ProcessTests", dependencies: ["edge-sim", "edge-sql", "EdgeTesting", "TestTraits"]),
     .testTarget(name: "TidyTests"),
   ],
   swiftLanguageModes: [.v6]

@@ -31,7 +31,7 @@ else
 fi
 export EDGE_SQL_PATIENCE=${EDGE_SQL_PATIENCE:-10}
 status=0
-Scripts/test.sh "$@" || status=$?
+EDGE_SQL_TEST_MINUTES=${EDGE_SQL_TEST_MINUTES:-180} Scripts/test.sh "$@" || status=$?
 if [ -n "$(ls "$reports")" ]; then
   echo
   grep -h '^SUMMARY' "$reports"/* | sort | uniq -c | sort -rn

@@ -96,6 +96,11 @@ public final class BackgroundThread: Sendable {
     self.thread = thread
   }
 
+  /// Runs `body` in a thread that nobody waits for.
+  public static func detach(_ body: @escaping @Sendable () -> Void) {
+    pthread_detach(BackgroundThread(body).thread)
+  }
+
   /// Waits for the end; throws what the body threw. To be called once.
   public func join() throws {
     pthread_join(thread, nil)

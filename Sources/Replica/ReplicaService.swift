@@ -42,6 +42,12 @@ public final class ReplicaService: Service, Sendable {
     var database: ReplicaDatabase { parts.database }
   }
 
+  private struct Lifecycle {
+    /// Starts the listeners once the first copy is complete.
+    var start: Task<Void, Never>?
+    var isStopped = false
+  }
+
   private let configuration: ReplicaConfiguration
   private let applierGroup: MultiThreadedEventLoopGroup
   /// Nil without a listener: a replica inside of another program then has no threads for clients.
@@ -49,7 +55,7 @@ public final class ReplicaService: Service, Sendable {
   private let parts: ReplicaParts
   private let serving = Mutex<Serving?>(nil)
   private let ready: EventLoopPromise<Void>
-  private let isStopped = Atomic<Bool>(false)
+  private let lifecycle = Mutex(Lifecycle())
   private let started = monotonicNanoseconds()
 
   private var upstream: Upstream { parts.upstream }
@@ -82,9 +88,12 @@ public final class ReplicaService: Service, Sendable {
     let existing = try await loop.submit { [parts] in parts.database }.get()
     if let existing, !existing.awaitsUpstream { await startServing(existing) }
     try await loop.submit { [self] in
-      try parts.follow { database in
-        // The listeners start beside the applier, which goes on meanwhile.
-        Task { await self.startServing(database) }
+      try parts.follow { [self] database in
+        lifecycle.withLock { lifecycle in
+          guard !lifecycle.isStopped else { return }
+          // The listeners start beside the applier, which goes on meanwhile.
+          lifecycle.start = Task { await self.startServing(database) }
+        }
       }
     }.get()
   }
@@ -137,7 +146,14 @@ public final class ReplicaService: Service, Sendable {
   }
 
   public func stop() async {
-    guard !isStopped.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    let start: Task<Void, Never>?? = lifecycle.withLock { lifecycle in
+      guard !lifecycle.isStopped else { return nil }
+      lifecycle.isStopped = true
+      return .some(lifecycle.start)
+    }
+    guard let start else { return }
+    // What starts at this moment is stopped with the rest.
+    await start?.value
     let serving = serving.withLock { $0 }
     await serving?.lineServer?.stop()
     await serving?.parts.shipServer?.stop()

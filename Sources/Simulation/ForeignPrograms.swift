@@ -168,18 +168,16 @@ final class ForeignPrograms {
   }
 
   /// Whether a primary takes a write.
-  func probe(_ node: SimulatedNode) throws -> Bool {
+  func probe(_ node: SimulatedNode) -> Bool {
     guard let context = node.context else { return false }
-    var isWell: Bool?
-    let box = NIOLoopBoundBox(isWell, eventLoop: node.clientLoop)
+    let isWell = NIOLoopBoundBox(false, eventLoop: node.clientLoop)
     node.run {
       context.primary.submit(EngineRequest(.position), on: node.clientLoop) { response in
-        box.value = response.failure == nil
+        isWell.value = response.failure == nil
       }
     }
     simulation.drain(node)
-    isWell = box.value
-    return isWell ?? false
+    return isWell.value
   }
 
   /// The ids of the rows that are there; each is there once.

@@ -144,14 +144,8 @@ final class SimulatedDisk: @unchecked Sendable {  // one thread
 
   private func listing() -> [String: ino_t] {
     var result: [String: ino_t] = [:]
-    guard let stream = opendir(folder) else { return result }
-    defer { closedir(stream) }
-    while let entry = readdir(stream) {
-      guard entry.pointee.d_type == UInt8(DT_REG) else { continue }
-      let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-        pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      result[name] = entry.pointee.d_ino
+    for name in Files.names(in: folder) where name != "kept" {
+      result[name] = inode(path(name))
     }
     return result
   }
@@ -262,7 +256,7 @@ final class SimulatedDisk: @unchecked Sendable {  // one thread
 
   /// Removes what an earlier incarnation left.
   func sweep() {
-    for number in 1..<max(1, incarnation) { removeFolder("\(parent)/\(number)") }
+    for number in 1..<max(1, incarnation) { Files.removeAll("\(parent)/\(number)") }
   }
 
   static func read(_ path: String) -> [UInt8] {
@@ -283,19 +277,4 @@ final class SimulatedDisk: @unchecked Sendable {  // one thread
     defer { close(descriptor) }
     precondition(Glibc.write(descriptor, bytes, bytes.count) == bytes.count, "no room for \(path)")
   }
-}
-
-/// Removes a folder and what is in it.
-package func removeFolder(_ path: String) {
-  guard let stream = opendir(path) else { return }
-  while let entry = readdir(stream) {
-    let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-      pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-    }
-    guard name != ".", name != ".." else { continue }
-    let child = "\(path)/\(name)"
-    if entry.pointee.d_type == UInt8(DT_DIR) { removeFolder(child) } else { unlink(child) }
-  }
-  closedir(stream)
-  rmdir(path)
 }

@@ -121,14 +121,14 @@ package final class Simulation {
     SimulatedMachine.install()
     mkdir(folder, 0o755)
     let own = "\(folder)/\(seed)"
-    removeFolder(own)
+    Files.removeAll(own)
     mkdir(own, 0o755)
     let simulation = Simulation(seed: seed, plan: plan, folder: own, prints: prints)
     SimulatedMachine.shared.simulation = simulation
     SimulatedVFS.reseed()
     defer {
       SimulatedMachine.shared.simulation = nil
-      removeFolder(own)
+      Files.removeAll(own)
     }
     var violation: String?
     do {

@@ -107,19 +107,12 @@ extension Simulation {
   private func rot(_ node: SimulatedNode) {
     guard node.role == .replica, node.isUp, node.replica?.database != nil else { return }
     let name = isOneIn(3) ? "db-pagemap" : "db"
-    let descriptor = open(node.disk.path(name), O_RDWR)
-    guard descriptor >= 0 else { return }
-    defer { close(descriptor) }
-    var info = stat()
-    fstat(descriptor, &info)
+    let path = node.disk.path(name)
     let header = 4096
-    guard info.st_size > header + 16 else { return }
-    let size = name == "db" ? Int(info.st_size) : min(Int(info.st_size), header + 16 * 40)
-    let offset = off_t(header + pick(size - header))
-    var byte: UInt8 = 0
-    pread(descriptor, &byte, 1, offset)
-    byte ^= UInt8(1 << pick(8))
-    pwrite(descriptor, &byte, 1, offset)
+    let size = name == "db" ? Files.size(path) : min(Files.size(path), header + 16 * 40)
+    guard size > header + 16 else { return }
+    let offset = header + pick(size - header)
+    guard (try? Files.flipBit(path, at: offset, bit: UInt8(pick(8)))) != nil else { return }
     trace("a bit of \(node.name)'s \(name) flips at \(offset)")
     node.flips += 1
     node.isScrubbed = false

@@ -49,7 +49,7 @@ extension Simulation {
       }
       pass(round % 3 == 0 ? 300_000_000 : 20_000_000)
       if round % 20 == 10 { try helpPrimary() }
-      guard round > 5, try isAtRest() else { continue }
+      guard round > 5, isAtRest() else { continue }
       let rotten = nodes.filter { $0.isRotten && !$0.isScrubbed }
       if rotten.isEmpty { return }
       // The operator lets those nodes look at all their pages.
@@ -79,7 +79,7 @@ extension Simulation {
         try demote(node)
         continue
       }
-      if try !foreign.probe(node) { try stop(node) }
+      if !foreign.probe(node) { try stop(node) }
     }
   }
 
@@ -91,7 +91,7 @@ extension Simulation {
   }
 
   /// Whether all nodes hold the same, and everybody has been answered.
-  private func isAtRest() throws -> Bool {
+  private func isAtRest() -> Bool {
     guard primary.mayRun, let head = primary.tracker?.position,
       clients.allSatisfy(\.isIdle), nodes.allSatisfy({ $0.isServing && !$0.isDead })
     else { return false }
@@ -100,9 +100,8 @@ extension Simulation {
         position.txid == head.txid, position.epoch == head.epoch
       else { return false }
     }
-    return try foreign.probe(primary) == true
+    return foreign.probe(primary)
       && nodes.allSatisfy { $0.tracker?.position.txid == primary.tracker?.position.txid }
-      || false
   }
 
   // MARK: What must be true now

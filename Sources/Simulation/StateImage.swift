@@ -5,8 +5,6 @@
 /// The pages of a database at one moment, as one number each.
 struct StateImage: Equatable {
   private(set) var pages: [UInt64] = []
-  /// All of it in one number.
-  private(set) var hash: UInt64 = 0
 
   /// Where a WAL stands, as its index in shared memory says.
   struct LogState {
@@ -65,7 +63,6 @@ struct StateImage: Equatable {
         pages.append(Self.hash(bytes, page: number))
       }
     }
-    hash = pages.reduce(UInt64(pages.count)) { ($0 ^ $1) &* 0x9E37_79B9_7F4A_7C15 }
   }
 
   /// The pages that differ, for people.

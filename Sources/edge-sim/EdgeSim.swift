@@ -128,7 +128,7 @@ struct One: ParsableCommand {
   func run() throws {
     try requireDeterminism()
     let folder = makeFolder()
-    defer { removeFolder(folder) }
+    defer { Files.removeAll(folder) }
     var failures = 0
     for seed in seed..<seed + count {
       let outcome = Simulation.run(seed: seed, folder: folder, prints: verbose)
@@ -170,7 +170,7 @@ struct Nth: ParsableCommand {
   func run() throws {
     try requireDeterminism()
     let folder = makeFolder()
-    defer { removeFolder(folder) }
+    defer { Files.removeAll(folder) }
     var failed: [String: Int] = [:]
     var violations = 0
     var number = from
@@ -191,7 +191,7 @@ struct Nth: ParsableCommand {
       // What a run leaves open stays so until the process ends.
       if failed.values.reduce(0, +) >= Self.runsPerProcess, violations == 0 {
         print("\(target.rawValue): calls \(from) to \(number - stride) may fail")
-        removeFolder(folder)
+        Files.removeAll(folder)
         try goOn(from: number)
       }
     }

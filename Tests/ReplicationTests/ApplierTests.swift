@@ -7,6 +7,7 @@ import NIOCore
 import Serving
 import Store
 import Synchronization
+import TestTraits
 import Testing
 import WALShip
 
@@ -84,7 +85,7 @@ private final class Pair {
   }
 }
 
-@Suite struct ApplierTests {
+@Suite(.services) struct ApplierTests {
   @Test func row27_transactionsThatQueuedUpBecomeVisibleAsOne() throws {
     let pair = try Pair("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
     for number in 0..<100 { try pair.commit("INSERT INTO t VALUES (\(number), randomblob(90))") }

@@ -9,9 +9,10 @@ import Primary
 import Replica
 import Serving
 import Store
+import TestTraits
 import Testing
 
-@Suite(.serialized) struct DiskFaultTests {
+@Suite(.services) struct DiskFaultTests {
   private let faults = FaultyFiles.shared
 
   private func primary(_ directory: TestDirectory) async throws -> PrimaryService {

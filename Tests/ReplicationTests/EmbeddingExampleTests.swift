@@ -5,9 +5,10 @@ import Primary
 import Replica
 import Serving
 import Store
+import TestTraits
 import Testing
 
-@Suite struct EmbeddingExampleTests {
+@Suite(.services) struct EmbeddingExampleTests {
   @Test func replicaRunsInsideOfAServer() async throws {
     let directory = try TestDirectory()
     var options = NodeOptions()

@@ -4,9 +4,10 @@ import EdgeTesting
 import Primary
 import Replica
 import Serving
+import TestTraits
 import Testing
 
-@Suite struct ManyReplicasTests {
+@Suite(.services) struct ManyReplicasTests {
   /// A primary with an empty table, and a client of it.
   private static func primary(
     in directory: TestDirectory

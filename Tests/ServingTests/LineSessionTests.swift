@@ -1,9 +1,11 @@
 // The line protocol over a socket: what goes in, what comes out, and in which order.
 
+import EdgeTesting
 import Foundation
 import NIOCore
 import Serving
 import Store
+import TestTraits
 import Testing
 import WALShip
 
@@ -11,7 +13,7 @@ private let numbersForThread =
   "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<300000) "
   + "SELECT count(*) FROM c\n"
 
-@Suite(.serialized) struct LineSessionTests {
+@Suite(.services) struct LineSessionTests {
   /// The beginning of a statement with a table `c` of the numbers up to `last`.
   private func numbers(_ last: Int) -> String {
     "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<\(last)) "
@@ -162,8 +164,9 @@ private let numbersForThread =
     try await withNode(limits: limits) { (node) async throws in
       let lazy = try node.client()
       lazy.send(numbers(1_000_000_000) + "SELECT n, zeroblob(100) FROM c\n")
-      while node.node.readers.pool.counts.readers == 0 { await Task.yield() }
-      while node.server.connectionCount > 0 { await Task.yield() }
+      // It takes the first rows, and no more.
+      #expect(lazy.line() != nil)
+      try eventually("the end of the connection") { node.server.connectionCount == 0 }
       let client = try node.client()
       #expect(try client.ask(numbers(1000) + "SELECT count(*) FROM c").scalar == .integer(1000))
       #expect(node.node.readers.pool.counts.readers == 1)
@@ -291,7 +294,7 @@ private let numbersForThread =
     let idle = try node.client()
     _ = try idle.ask(".ping")
     client.send(numbers(1_000_000) + "SELECT count(*) FROM c\n")
-    while node.node.readers.pool.counts.readers == 0 { await Task.yield() }
+    try eventually("a reader") { node.node.readers.pool.counts.readers > 0 }
     await node.stop()
     #expect(try client.answer().scalar == .integer(1_000_000))
     #expect(client.line() == nil)

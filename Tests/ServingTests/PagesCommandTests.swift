@@ -3,10 +3,11 @@
 import NIOCore
 import Serving
 import Store
+import TestTraits
 import Testing
 import WALShip
 
-@Suite(.serialized) struct PagesCommandTests {
+@Suite(.services) struct PagesCommandTests {
   /// The ship messages in an answer of one line.
   private func messages(_ answer: JSONValue) throws -> [ShipMessage] {
     let text = try #require(answer["data"]?.text)

@@ -5,10 +5,11 @@ import NIOPosix
 import Serving
 import Store
 import Synchronization
+import TestTraits
 import Testing
 import WALShip
 
-@Suite(.serialized) struct ReadingTests {
+@Suite(.services) struct ReadingTests {
   private func withDatabase(_ body: (DirectWriter, ReadSource) throws -> Void) throws {
     let directory = try TemporaryDirectory()
     let writer = try DirectWriter(path: directory.database)

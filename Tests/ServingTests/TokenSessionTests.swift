@@ -1,13 +1,15 @@
 // A read that shows a token sees at least that state, or gets a definite error; and the token of a
 // read covers all that the read saw.
 
+import EdgeTesting
 import NIOCore
 import Serving
 import Store
+import TestTraits
 import Testing
 import WALShip
 
-@Suite(.serialized) struct TokenSessionTests {
+@Suite(.services) struct TokenSessionTests {
   private func request(_ token: Token, _ more: String = "") -> String {
     "{\"sql\":\"SELECT count(*) FROM t\",\"token\":\"\(token)\"\(more)}"
   }
@@ -52,7 +54,7 @@ import WALShip
     try await withTable { (node, client, token) async throws in
       let reader = try node.client()
       reader.send(request(later(token), #","wait_ms":10000,"on_lag":"error""#) + "\nSELECT 7\n")
-      while node.node.tracker.waiterCount == 0 { await Task.yield() }
+      try eventually("a wait") { node.node.tracker.waiterCount > 0 }
       _ = try client.ask("INSERT INTO t VALUES (2)")
       #expect(try reader.answer().scalar == .integer(2))
       #expect(try reader.answer().scalar == .integer(7))
@@ -116,7 +118,7 @@ import WALShip
         node.writer.holdsCapture.withLock { $0 = true }
         try node.writer.commitForeign("INSERT INTO t VALUES (0)")
         client.send(request + "\n")
-        while node.node.tracker.waiterCount == 0 { await Task.yield() }
+        try eventually("a wait") { node.node.tracker.waiterCount > 0 }
         node.writer.holdsCapture.withLock { $0 = false }
         try node.writer.captureNow()
         for _ in 0..<request.split(separator: "\n").count {

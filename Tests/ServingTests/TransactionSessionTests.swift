@@ -1,12 +1,14 @@
 // Interactive transactions: they read here, write at the primary, and never run half outside.
 
+import EdgeTesting
 import NIOCore
 import Serving
 import Store
+import TestTraits
 import Testing
 import WALShip
 
-@Suite(.serialized) struct TransactionSessionTests {
+@Suite(.services) struct TransactionSessionTests {
   private func withTable(
     limits: ServingLimits = ServingLimits(), _ body: (TestNode, TestClient) async throws -> Void
   ) async throws {
@@ -168,14 +170,14 @@ import WALShip
       _ = try leaving?.ask("BEGIN IMMEDIATE")
       _ = try leaving?.ask("UPDATE t SET n = 0")
       leaving = nil
-      while try node.writer.hasOpenTransaction { await Task.yield() }
+      try eventually("the end of the transaction") { try !node.writer.hasOpenTransaction }
       var reading: TestClient? = try node.client()
       _ = try reading?.ask("BEGIN")
       reading?.send(
         "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c) SELECT n FROM c\n")
       _ = reading?.line()
       reading = nil
-      while node.server.connectionCount > 1 { await Task.yield() }
+      try eventually("one connection") { node.server.connectionCount == 1 }
       #expect(try client.ask("BEGIN").isInTransaction)
       #expect(try client.ask("SELECT sum(n) FROM t").scalar == .integer(30))
     }

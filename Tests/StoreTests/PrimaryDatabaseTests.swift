@@ -1,12 +1,13 @@
 import EdgeTesting
 import Glibc
 import Store
+import TestTraits
 import Testing
 import WALShip
 
 /// Databases in one process: every connection to a file is SQLite's own, so that no lock is
 /// dropped.
-@Suite struct PrimaryDatabaseTests {
+@Suite(.services) struct PrimaryDatabaseTests {
   private let directory: TestDirectory
   private let path: String
 
@@ -255,7 +256,7 @@ import WALShip
   }
 }
 
-@Suite struct CheckpointerTests {
+@Suite(.services) struct CheckpointerTests {
   private let directory: TestDirectory
   private let path: String
 

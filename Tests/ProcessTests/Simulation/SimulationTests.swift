@@ -1,9 +1,10 @@
 // Simulated clusters, a few hundred of them; `make sim` runs thousands. docs/TESTING.md
 
 import EdgeTesting
+import TestTraits
 import Testing
 
-@Suite struct SimulationTests {
+@Suite(.services) struct SimulationTests {
   /// The program that simulates: it stands in for clocks, threads and disks of its whole process.
   private func simulator() throws -> Program {
     let directory = try Program.edgeSQL().path.split(separator: "/").dropLast()

@@ -4,10 +4,11 @@
 import EdgeTesting
 import Glibc
 import Serving
+import TestTraits
 import Testing
 
 /// The suite of suites of this folder's `Nodes`.
-@Suite(.serialized) enum NodeTests {
+@Suite(.serialized, .programs) enum NodeTests {
   /// The large tests run too: gigabytes of disk, and minutes.
   static let isBig = getenv("EDGE_SQL_BIG") != nil
   /// The tests that wait for time limits run too, and those that stop nodes for long.

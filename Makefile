@@ -12,7 +12,7 @@ export DB ONCE
 MINUTES := 60
 
 LIBRARIES := libsqlite3-dev liblz4-dev pkg-config
-FAULT_SUITES := Backup|BitFlip|Chain|Checkpoint|ClockTests|DamagedFile|Descriptor|DiskFault|Divergence|Everything|ForeignFile|FullDisk|Kill|LinkFault|ManyReplicas|Outage|PowerLoss|RegionTests|Repair|ShortWrite|Sidecar|SlowReplica
+FAULT_SUITES := Backup|BitFlip|Chain|Checkpoint|ClockTests|DamagedFile|Descriptor|DiskFault|Divergence|Everything|ForeignFile|FullDisk|Kill|LinkFault|ManyReplicas|OldBackup|Outage|PowerLoss|RegionTests|Repair|ShortWrite|Sidecar|SlowReplica
 SWIFT_SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources Fuzz/Package.swift Fuzz/Sources
 
 .PHONY: help setup build run test big-test faults sim nth mutants soak regions power tsan asan fuzz record check fmt bench clean

@@ -142,7 +142,8 @@ final class SimulatedClient {
     switch pick(10) {
     case 0...3: read()
     case 4: beginTransaction()
-    case 5 where simulation.plan.vacuum && pick(20) == 0: send(.other, "{\"sql\":\"VACUUM\"}")
+    case 5 where simulation.plan.vacuum && pick(20) == 0:
+      send(.other, "{\"sql\":\"VACUUM\"\(tokenMember)}")
     case 6 where pick(4) == 0: bulk()
     default:
       sequence += 1

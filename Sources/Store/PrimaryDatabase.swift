@@ -274,7 +274,14 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
   ) throws -> [CapturedTransaction] {
     if let captureFailure { throw captureFailure }
     do {
-      return note(try body())
+      let before = capture.place
+      let captured = note(try body())
+      // A transaction that was rolled back can have begun the WAL anew: the same state has another
+      // place now, and snapshots of it must be known.
+      if captured.isEmpty, capture.place != before {
+        tracker.advance(to: tracker.position, at: capture.place)
+      }
+      return captured
     } catch {
       captureFailure = error
       throw error

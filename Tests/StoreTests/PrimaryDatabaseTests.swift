@@ -96,6 +96,25 @@ import WALShip
     #expect(try scanAgrees(database))
   }
 
+  /// A large transaction that is rolled back begins the WAL anew, with nothing committed in it.
+  @Test func snapshotsAreKnownAfterARollbackBeganTheLogAnew() throws {
+    let database = try PrimaryDatabase(path: path)
+    try database.connection.execute("CREATE TABLE t(b); INSERT INTO t VALUES (1)")
+    try database.captureAll()
+    let before = try #require(database.logWatch.place)
+    _ = try database.checkpointer.run(isClean: true) { _ in database.map.live }
+    try database.connection.execute(
+      "PRAGMA cache_size = 5; BEGIN; INSERT INTO t WITH RECURSIVE c(n) AS "
+        + "(SELECT 1 UNION ALL SELECT n+1 FROM c LIMIT 300) SELECT randomblob(3000) FROM c; ROLLBACK"
+    )
+    #expect(try #require(database.logWatch.place).salts != before.salts)
+    #expect(try database.captureAll().isEmpty)
+    #expect(try scanAgrees(database))
+    try database.connection.execute("INSERT INTO t VALUES (2)")
+    #expect(try database.captureAll().count == 1)
+    #expect(try scanAgrees(database))
+  }
+
   @Test func row26_aCommitTooLargeForOneMessageHasNoBodyButIsInTheMap() throws {
     let database = try PrimaryDatabase(path: path)
     try database.connection.execute("CREATE TABLE t(b)")

@@ -11,7 +11,7 @@ export DB ONCE
 # make soak MINUTES=10: for how long.
 MINUTES := 60
 
-LIBRARIES := libsqlite3-dev liblz4-dev pkg-config
+LIBRARIES := libsqlite3-dev liblz4-dev zlib1g-dev pkg-config
 FAULT_SUITES := Backup|BitFlip|Chain|Checkpoint|ClockTests|DamagedFile|Descriptor|DiskFault|Divergence|Everything|ForeignFile|FullDisk|Kill|LinkFault|ManyReplicas|OldBackup|Outage|PowerLoss|RegionTests|Repair|ShortWrite|Sidecar|SlowReplica
 SWIFT_SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources Fuzz/Package.swift Fuzz/Sources
 

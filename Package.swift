@@ -2,6 +2,13 @@
 import PackageDescription
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioWebSocket = Target.Dependency.product(name: "NIOWebSocket", package: "swift-nio")
+let nioCompression = Target.Dependency.product(
+  name: "NIOHTTPCompression", package: "swift-nio-extras")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let jwt = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
+let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
@@ -27,6 +34,10 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+    .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
@@ -38,7 +49,12 @@ let package = Package(
     .target(name: "Store", dependencies: ["CSQLite", "WALShip", nioCore]),
     .target(
       name: "Serving",
-      dependencies: ["Store", "WALShip", nioCore, nioPosix, logging, crypto, collections]),
+      dependencies: [
+        "Store", "WALShip", nioCore, nioPosix, nioHTTP, nioWebSocket, nioCompression, logging,
+        metrics, crypto, collections,
+      ]),
+    .target(
+      name: "Access", dependencies: ["Serving", "Store", nioCore, nioSSL, jwt, crypto, logging]),
     .target(
       name: "Primary",
       dependencies: ["Serving", "Store", "WALShip", nioCore, nioPosix, logging, lifecycle]),
@@ -48,7 +64,8 @@ let package = Package(
     .executableTarget(
       name: "edge-sql",
       dependencies: [
-        "Primary", "Replica", "Serving", "Store", "WALShip", logging, lifecycle, nioCore, nioPosix,
+        "Access", "Primary", "Replica", "Serving", "Store", "WALShip", logging, lifecycle, nioCore,
+        nioPosix,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ]),
@@ -65,12 +82,14 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
-      name: "EdgeTesting", dependencies: ["Primary", "Replica", "Serving", "Store", "WALShip"]),
+      name: "EdgeTesting", dependencies: ["Access", "Primary", "Replica", "Serving", "Store", "WALShip"]),
     .target(name: "TestTraits", dependencies: ["EdgeTesting"], path: "Tests/TestTraits"),
     .testTarget(
       name: "WALShipTests", dependencies: ["WALShip", "EdgeTesting"],
       resources: [.copy("Fixtures")]),
     .testTarget(name: "StoreTests", dependencies: ["Store", "EdgeTesting", "TestTraits"]),
+    .testTarget(
+      name: "AccessTests", dependencies: ["Access", "Serving", "EdgeTesting", "TestTraits"]),
     .testTarget(name: "ServingTests", dependencies: ["Serving", "EdgeTesting", "TestTraits"]),
     .testTarget(
       name: "ReplicationTests", dependencies: ["Primary", "Replica", "EdgeTesting", "TestTraits"]),

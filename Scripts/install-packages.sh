@@ -13,6 +13,7 @@ say() { echo "install-packages: $*" >&2; }
 has() {
   case $1 in
     libsqlite3-dev) [ -e /usr/include/sqlite3.h ] || [ -e /usr/local/include/sqlite3.h ] ;;
+    zlib1g-dev) [ -e /usr/include/zlib.h ] || [ -e /usr/local/include/zlib.h ] ;;
     liblz4-dev) [ -e /usr/include/lz4.h ] || [ -e /usr/local/include/lz4.h ] ;;
     pkg-config) command -v pkg-config >/dev/null ;;
     iso-codes) [ -e /usr/share/iso-codes/json/iso_3166-1.json ] ;;

@@ -8,8 +8,11 @@ import Testing
     "WALShip": ["CLZ4", "NIOCore"],
     "Store": ["CSQLite", "WALShip", "NIOCore", "Glibc", "Synchronization"],
     "Serving": [
-      "Store", "WALShip", "NIOCore", "NIOPosix", "Logging", "Crypto", "DequeModule",
-      "Synchronization",
+      "Store", "WALShip", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOWebSocket", "NIOHTTPCompression",
+      "Logging", "CoreMetrics", "Crypto", "DequeModule", "Synchronization",
+    ],
+    "Access": [
+      "Serving", "Store", "NIOCore", "NIOSSL", "JWTKit", "Crypto", "Logging", "Synchronization",
     ],
     "Primary": [
       "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging", "ServiceLifecycle",
@@ -20,11 +23,11 @@ import Testing
       "Synchronization",
     ],
     "edge-sql": [
-      "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging",
+      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging",
       "ServiceLifecycle", "ArgumentParser", "Histogram", "Glibc", "Synchronization",
     ],
     "EdgeTesting": [
-      "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging",
+      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging",
       "ServiceLifecycle", "Glibc", "Synchronization",
     ],
     "Simulation": [

@@ -1,0 +1,8 @@
+import Access
+import Testing
+
+@Suite struct JWTAlgorithmTests {
+  @Test func noAlgorithmIsCalledNone() {
+    #expect(JWTAlgorithm(rawValue: "none") == nil)
+  }
+}

@@ -7,7 +7,7 @@ import Store
 import WALShip
 
 /// Steps that run one after the other on one connection.
-public struct Program: Equatable, Sendable {
+public struct StreamProgram: Equatable, Sendable {
   public static let stepsMax = 1024
 
   public var steps: [ProgramStep]

@@ -9,29 +9,39 @@ import WALShip
 
 /// Runs forwarded reads. `submit` may be called from any thread.
 final class ForwardedReads: @unchecked Sendable {  // each executor is used on its own thread alone
+  private let path: String
   private let tracker: PositionTracker
   private let watch: LogWatch
   private let limits: ServingLimits
   private let threads: [DatabaseThread]
-  private var executors: [StatementExecutor]
+  /// Opened with the first read; most primaries never see one.
+  private let executors: [Lane]
   private let turn = Atomic<Int>(0)
   private static let threadCount = 2
 
+  /// The connection of one thread.
+  private final class Lane { var executor: StatementExecutor? }
+
   init(
     path: String, tracker: PositionTracker, watch: LogWatch, limits: ServingLimits
-  ) throws {
+  ) {
+    self.path = path
     self.tracker = tracker
     self.watch = watch
     self.limits = limits
     threads = (0..<Self.threadCount).map { _ in DatabaseThread() }
-    executors = []
-    for _ in 0..<Self.threadCount {
-      let connection = try Connection(path: path, mode: .readOnly)
-      connection.setBusyTimeout(milliseconds: 1000)
-      try connection.execute("PRAGMA query_only=ON")
-      connection.policy = .client
-      executors.append(StatementExecutor(connection: connection, limits: limits))
-    }
+    executors = (0..<Self.threadCount).map { _ in Lane() }
+  }
+
+  private func executor(of lane: Lane) throws -> StatementExecutor {
+    if let executor = lane.executor { return executor }
+    let connection = try Connection(path: path, mode: .readOnly)
+    connection.setBusyTimeout(milliseconds: 1000)
+    try connection.execute("PRAGMA query_only=ON")
+    connection.policy = .client
+    let executor = StatementExecutor(connection: connection, limits: limits)
+    lane.executor = executor
+    return executor
   }
 
   func stop() { for thread in threads { thread.stop() } }
@@ -51,7 +61,7 @@ final class ForwardedReads: @unchecked Sendable {  // each executor is used on i
   }
 
   private func run(
-    _ request: EngineRequest, _ executor: StatementExecutor
+    _ request: EngineRequest, _ lane: Lane
   ) -> (EngineResponse, LogPlace?) {
     guard case .read(let statements) = request.work else { return (EngineResponse(), nil) }
     var response = EngineResponse()
@@ -60,6 +70,7 @@ final class ForwardedReads: @unchecked Sendable {  // each executor is used on i
       let refusal = TokenGate.refusal(
         of: request.tokens, onPrimary: tracker, mustBeReached: true)
       if let refusal { return (.failed(refusal), nil) }
+      let executor = try executor(of: lane)
       try executor.connection.execute("BEGIN")
       defer { try? executor.connection.execute("COMMIT") }
       executor.beginBudget(milliseconds: request.timeoutMilliseconds)

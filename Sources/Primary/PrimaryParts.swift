@@ -23,19 +23,21 @@ package final class PrimaryParts: Sendable {
   private let pages: PageSource
 
   /// - Parameters:
+  ///   - name: what clients know the database by.
   ///   - writerThread: where `database` was opened, and this must be called.
   ///   - timers: a loop for time limits.
   ///   - shipLoop: where followers are served; nil for a loop of its own.
   /// - Throws: `SQLiteError`.
   package init(
-    database: PrimaryDatabase, options: NodeOptions, writerThread thread: DatabaseThread,
+    database: PrimaryDatabase, name: String = NodeContext.databaseNameDefault,
+    options: NodeOptions, writerThread thread: DatabaseThread,
     timers: any EventLoop, shipLoop: (any EventLoop)? = nil
   ) throws {
     let logger = options.logger
     let path = database.path
     let ring = TransactionRing()
     let pages = PageSource(path: path, map: database.map, tracker: database.tracker)
-    let reads = try ForwardedReads(
+    let reads = ForwardedReads(
       path: path, tracker: database.tracker, watch: database.logWatch, limits: options.limits)
     let writer = try Writer(
       database: database, thread: thread, reads: reads, limits: options.limits, timers: timers,
@@ -71,9 +73,9 @@ package final class PrimaryParts: Sendable {
     }
     let status = StatusSource(role: .primary, tracker: database.tracker)
     context = NodeContext(
-      role: .primary, databasePath: path, tracker: database.tracker, logWatch: database.logWatch,
-      primary: writer, limits: options.limits, health: health, scrubber: scrubber,
-      status: { status.make() }, pages: { pages }, contactMilliseconds: { 0 }, logger: logger)
+      role: .primary, databasePath: path, databaseName: name, tracker: database.tracker,
+      logWatch: database.logWatch, primary: writer, limits: options.limits, health: health,
+      scrubber: scrubber, status: { status.make() }, pages: { pages }, contactMilliseconds: { 0 }, logger: logger)
     self.database = database
     self.ring = ring
     self.pages = pages

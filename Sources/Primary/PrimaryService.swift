@@ -65,9 +65,10 @@ public final class PrimaryService: Service, Sendable {
         try await options.listen.asyncMap { address in
           try await lineServer?.start(host: address.host, port: address.port)
         } ?? nil
-      watcher = try LogWatcher(
+      watcher = try LogWatcher()
+      _ = try watcher.add(
         databasePath: path, watch: parts.database.logWatch, tracker: parts.database.tracker
-      ) { parts.captureForeign() }
+      ) { [weak parts] in parts?.captureForeign() }
       self.parts = parts
       self.lineServer = lineServer
       tracker = parts.database.tracker

@@ -262,7 +262,8 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     let id = nextTransaction
     let limit = UInt64(limits.transactionMilliseconds) * 1_000_000
     open = OpenTransaction(id: id, deadlineNanoseconds: monotonicNanoseconds() + limit)
-    timers.scheduleTask(in: .milliseconds(Int64(limits.transactionMilliseconds))) { [self] in
+    timers.scheduleTask(in: .milliseconds(Int64(limits.transactionMilliseconds))) { [weak self] in
+      guard let self else { return }
       thread.submit { [self] in expire(id) }
     }
     if let basis, !isCurrent(basis) {

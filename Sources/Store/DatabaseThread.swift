@@ -4,7 +4,7 @@
 import Glibc
 import Synchronization
 
-/// A thread that runs jobs one after the other.
+/// A thread that runs jobs one after the other. It begins with the first job.
 public final class DatabaseThread: @unchecked Sendable {  // the queue is used under `lock` alone
   public typealias Job = @Sendable () -> Void
 
@@ -12,7 +12,7 @@ public final class DatabaseThread: @unchecked Sendable {  // the queue is used u
   private let wake: UnsafeMutablePointer<pthread_cond_t>
   private var jobs: [Job] = []
   private var isStopping = false
-  private var thread = pthread_t()
+  private var isStarted = false
   /// A job is under way in a simulation.
   package private(set) var isRunning = false
 
@@ -21,7 +21,12 @@ public final class DatabaseThread: @unchecked Sendable {  // the queue is used u
     wake = .allocate(capacity: 1)
     pthread_mutex_init(lock, nil)
     pthread_cond_init(wake, nil)
-    guard Machine.substitute == nil else { return }
+  }
+
+  /// With the lock in hand.
+  private func start() {
+    isStarted = true
+    var thread = pthread_t()
     let context = Unmanaged.passRetained(self).toOpaque()
     let code = pthread_create(
       &thread, nil,
@@ -66,6 +71,8 @@ public final class DatabaseThread: @unchecked Sendable {  // the queue is used u
     jobs.append(job)
     if let machine = Machine.substitute {
       machine.hasJobs(self)
+    } else if !isStarted {
+      start()
     } else {
       pthread_cond_signal(wake)
     }

@@ -1,44 +1,79 @@
-// Notices commits of other processes. The kernel tells when somebody writes to the -wal; whether
-// that became a commit is then read from shared memory. Asleep while nobody writes.
+// Notices commits of other processes. The kernel tells when somebody writes to a -wal; whether that
+// became a commit is then read from shared memory. Asleep while nobody writes, and one thread for
+// all databases of a node.
 
 import Glibc
 import Synchronization
 import WALShip
 
-/// Watches a WAL for commits that nobody in this process made.
-public final class LogWatcher: @unchecked Sendable {  // one atomic flag
-  private let watch: LogWatch
-  private let tracker: PositionTracker
-  private let notify: @Sendable () -> Void
+/// Watches WALs for commits that nobody in this process made. Safe to use from any thread.
+public final class LogWatcher: @unchecked Sendable {  // `logs` is used under its lock
+  /// One watched WAL.
+  fileprivate struct WatchedLog {
+    let watch: LogWatch
+    let tracker: PositionTracker
+    let notify: @Sendable () -> Void
+    var told: LogPlace?
+    var quiet = 0
+    var unreadable = 0
+  }
+
+  /// Names a watched WAL.
+  public struct Watched: Hashable, Sendable { fileprivate let descriptor: Int32 }
+
   private let events: Int32
   private let thread = DatabaseThread()
+  private let logs = Mutex<[Watched: WatchedLog]>([:])
   private let isStopped = Atomic<Bool>(false)
 
   /// A safety net below the kernel's events: shared memory is looked at this often at least.
   private static let idleMilliseconds: Int32 = 100
   /// After an event the commit itself can come a little later, at the end of the writer's fsync.
-  private static let settleRounds = 40
+  fileprivate static let settleRounds = 40
   /// How often a header may be met in the middle of being written before its writer is taken for
   /// dead, if it does not hold the lock.
-  private static let patience = 2
+  fileprivate static let patience = 2
 
-  /// - Parameter notify: called on the watcher's thread when there are commits that are not
-  ///   captured.
-  public init(
-    databasePath: String, watch: LogWatch, tracker: PositionTracker,
-    notify: @escaping @Sendable () -> Void
-  ) throws(DiskError) {
-    self.watch = watch
-    self.tracker = tracker
-    self.notify = notify
+  /// - Throws: when the kernel gives no descriptor for its events.
+  public init() throws(DiskError) {
     events = inotify_init1(Int32(IN_NONBLOCK) | Int32(IN_CLOEXEC))
-    let path = databasePath + "-wal"
-    guard events >= 0, inotify_add_watch(events, path, UInt32(IN_MODIFY)) >= 0 else {
-      throw DiskError(operation: .openLog, errorNumber: errno, path: path)
+    guard events >= 0 else {
+      throw DiskError(operation: .openLog, errorNumber: errno, path: "inotify")
     }
   }
 
-  deinit { close(events) }
+  deinit { if events >= 0 { close(events) } }
+
+  /// Begins to watch the WAL of a database.
+  ///
+  /// - Parameter notify: called on the watcher's thread when there are commits that are not
+  ///   captured; now and then also without a reason.
+  public func add(
+    databasePath: String, watch: LogWatch, tracker: PositionTracker,
+    notify: @escaping @Sendable () -> Void
+  ) throws(DiskError) -> Watched {
+    let path = databasePath + "-wal"
+    let log = WatchedLog(watch: watch, tracker: tracker, notify: notify)
+    // Under the lock: what is removed at this moment must not take the number of this one.
+    let added: Result<Watched, DiskError> = logs.withLock { logs in
+      let descriptor = inotify_add_watch(events, path, UInt32(IN_MODIFY))
+      guard descriptor >= 0 else {
+        return .failure(DiskError(operation: .openLog, errorNumber: errno, path: path))
+      }
+      let watched = Watched(descriptor: descriptor)
+      logs[watched] = log
+      return .success(watched)
+    }
+    return try added.get()
+  }
+
+  /// Watches a WAL no more; its `notify` may be called once again at this moment.
+  public func remove(_ watched: Watched) {
+    logs.withLock { logs in
+      guard logs.removeValue(forKey: watched) != nil else { return }
+      inotify_rm_watch(events, watched.descriptor)
+    }
+  }
 
   public func start() { thread.submit { [self] in run() } }
 
@@ -47,31 +82,22 @@ public final class LogWatcher: @unchecked Sendable {  // one atomic flag
     thread.stop()
   }
 
+  // MARK: On the thread
+
   private func run() {
-    var told: LogPlace?
-    var quiet = 0
-    var unreadable = 0
     while !isStopped.load(ordering: .acquiring) {
-      let hasEvent = wait(milliseconds: quiet > 0 ? 1 : Self.idleMilliseconds)
-      if hasEvent {
-        drain()
-        quiet = Self.settleRounds
-        // Own commits cause events, too: give them a moment to be captured, and bundle a burst.
-        usleep(300)
-      } else if quiet > 0 {
-        quiet -= 1
+      let isSettling = logs.withLock { $0.values.contains { $0.quiet > 0 } }
+      let hasEvent = wait(milliseconds: isSettling ? 1 : Self.idleMilliseconds)
+      let written = hasEvent ? drain() : []
+      // Own commits cause events, too: give them a moment to be captured, and bundle a burst.
+      if hasEvent { usleep(300) }
+      let calls = logs.withLock { logs in
+        logs.keys.compactMap { watched -> (@Sendable () -> Void)? in
+          let isNew = logs[watched]?.look(wasWritten: written.contains(watched)) ?? false
+          return isNew ? logs[watched]?.notify : nil
+        }
       }
-      guard let place = watch.place else {
-        unreadable += 1
-        if unreadable > Self.patience { _ = watch.mendHeader() }
-        continue
-      }
-      unreadable = 0
-      guard tracker.isAhead(place) else { continue }
-      if place != told || quiet == 0 {
-        told = place
-        notify()
-      }
+      for call in calls { call() }
     }
   }
 
@@ -80,8 +106,41 @@ public final class LogWatcher: @unchecked Sendable {  // one atomic flag
     return poll(&descriptor, 1, milliseconds) > 0
   }
 
-  private func drain() {
-    var buffer = [UInt8](repeating: 0, count: 4096)
-    for _ in 0..<64 where read(events, &buffer, buffer.count) > 0 {}
+  /// Takes the events that wait.
+  private func drain() -> Set<Watched> {
+    var written: Set<Watched> = []
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 8)
+    defer { buffer.deallocate() }
+    for _ in 0..<64 {
+      let count = read(events, buffer.baseAddress, buffer.count)
+      guard count > 0 else { break }
+      var offset = 0
+      while offset + MemoryLayout<inotify_event>.size <= count {
+        let event = buffer.loadUnaligned(fromByteOffset: offset, as: inotify_event.self)
+        written.insert(Watched(descriptor: event.wd))
+        offset += MemoryLayout<inotify_event>.size + Int(event.len)
+      }
+    }
+    return written
+  }
+}
+
+extension LogWatcher.WatchedLog {
+  /// - Returns: whether there is something to capture that was not told before.
+  fileprivate mutating func look(wasWritten: Bool) -> Bool {
+    if wasWritten {
+      quiet = LogWatcher.settleRounds
+    } else if quiet > 0 {
+      quiet -= 1
+    }
+    guard let place = watch.place else {
+      unreadable += 1
+      if unreadable > LogWatcher.patience { _ = watch.mendHeader() }
+      return false
+    }
+    unreadable = 0
+    guard tracker.isAhead(place), place != told || quiet == 0 else { return false }
+    told = place
+    return true
   }
 }

@@ -6,6 +6,7 @@ let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioWebSocket = Target.Dependency.product(name: "NIOWebSocket", package: "swift-nio")
 let nioCompression = Target.Dependency.product(
   name: "NIOHTTPCompression", package: "swift-nio-extras")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let jwt = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
 let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
@@ -54,7 +55,7 @@ let package = Package(
         metrics, crypto, collections,
       ]),
     .target(
-      name: "Access", dependencies: ["Serving", "Store", nioCore, nioSSL, jwt, crypto, logging]),
+      name: "Access", dependencies: ["Serving", "Store", nioCore, nioSSL, nioTLS, jwt, crypto, logging]),
     .target(
       name: "Primary",
       dependencies: ["Serving", "Store", "WALShip", nioCore, nioPosix, logging, lifecycle]),

@@ -12,7 +12,8 @@ import Testing
       "Logging", "CoreMetrics", "Crypto", "DequeModule", "Synchronization",
     ],
     "Access": [
-      "Serving", "Store", "NIOCore", "NIOSSL", "JWTKit", "Crypto", "Logging", "Synchronization",
+      "Serving", "Store", "NIOCore", "NIOSSL", "NIOTLS", "JWTKit", "Crypto", "Logging",
+      "Synchronization",
     ],
     "Primary": [
       "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging", "ServiceLifecycle",

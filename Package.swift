@@ -10,6 +10,8 @@ let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let jwt = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
 let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
+let signals = Target.Dependency.product(
+  name: "UnixSignals", package: "swift-service-lifecycle")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
@@ -55,7 +57,9 @@ let package = Package(
         metrics, crypto, collections,
       ]),
     .target(
-      name: "Access", dependencies: ["Serving", "Store", nioCore, nioSSL, nioTLS, jwt, crypto, logging]),
+      name: "Access", dependencies: [
+        "Serving", "Store", nioCore, nioPosix, nioSSL, nioTLS, jwt, crypto, logging,
+      ]),
     .target(
       name: "Primary",
       dependencies: ["Serving", "Store", "WALShip", nioCore, nioPosix, logging, lifecycle]),
@@ -65,8 +69,8 @@ let package = Package(
     .executableTarget(
       name: "edge-sql",
       dependencies: [
-        "Access", "Primary", "Replica", "Serving", "Store", "WALShip", logging, lifecycle, nioCore,
-        nioPosix,
+        "Access", "Primary", "Replica", "Serving", "Store", "WALShip", logging, lifecycle, signals,
+        nioCore, nioPosix,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ]),

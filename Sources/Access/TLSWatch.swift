@@ -68,7 +68,8 @@ final class TLSWatch: ChannelInboundHandler {
     if !isEstablished {
       alarm?.cancel()
       let peer = context.remoteAddress.map(describe) ?? "?"
-      logger?.info("refused a connection", metadata: ["address": "\(peer)", "reason": "\(failure)"])
+      logger?.info(
+        "refused a connection", metadata: ["address": "\(peer)", "reason": "\(failure)"])
     }
     context.fireErrorCaught(failure)
   }

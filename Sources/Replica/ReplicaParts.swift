@@ -50,7 +50,8 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
       ring: ring, loop: loop, logger: options.logger)
     upstream = Upstream(
       loop: loop, content: content, addresses: configuration.upstreams, node: node,
-      secret: options.secret, logger: options.logger, link: link ?? connectByTCP(options.shipTransport))
+      secret: options.secret, logger: options.logger,
+      link: link ?? connectByTCP(options.shipTransport))
   }
 
   /// The database, once there is one.

@@ -12,8 +12,8 @@ import Testing
       "Logging", "CoreMetrics", "Crypto", "DequeModule", "Synchronization",
     ],
     "Access": [
-      "Serving", "Store", "NIOCore", "NIOSSL", "NIOTLS", "JWTKit", "Crypto", "Logging",
-      "Synchronization",
+      "Serving", "Store", "NIOCore", "NIOPosix", "NIOSSL", "NIOTLS", "JWTKit", "Crypto", "Logging",
+      "Glibc", "Synchronization",
     ],
     "Primary": [
       "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging", "ServiceLifecycle",
@@ -24,11 +24,13 @@ import Testing
       "Synchronization",
     ],
     "edge-sql": [
-      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging",
-      "ServiceLifecycle", "ArgumentParser", "Histogram", "Glibc", "Synchronization",
+      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix",
+      "Logging",
+      "ServiceLifecycle", "UnixSignals", "ArgumentParser", "Histogram", "Glibc", "Synchronization",
     ],
     "EdgeTesting": [
-      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging",
+      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix",
+      "Logging",
       "ServiceLifecycle", "Glibc", "Synchronization",
     ],
     "Simulation": [

@@ -56,7 +56,8 @@ extension RequestError {
     switch error {
     case .missing:
       self.init(
-        .authRequired, "this node asks for a credential: send {\"auth\":\"TOKEN\"} before anything else")
+        .authRequired,
+        "this node asks for a credential: send {\"auth\":\"TOKEN\"} before anything else")
     case .invalid: self.init(.authDenied, "the credential is not valid here")
     case .expired: self.init(.authDenied, "the credential has expired")
     }
@@ -65,7 +66,8 @@ extension RequestError {
   /// What a client is told whose credential is good, but not for this.
   public static func denied(_ level: AccessLevel, needs needed: AccessLevel) -> RequestError {
     RequestError(
-      .authDenied, "this needs the right to \(needed.verb), the credential only allows to \(level.verb)")
+      .authDenied,
+      "this needs the right to \(needed.verb), the credential only allows to \(level.verb)")
   }
 }
 

@@ -80,6 +80,8 @@ extension LineSession {
 
   /// What is wrong with the options of a request.
   private func refusal(of plan: LinePlan, _ options: RequestOptions) -> RequestError? {
+    // Whoever may do nothing is not told which databases there are.
+    if case .failed = plan { return nil }
     if let name = options.database, name != node.databaseName { return unknownDatabase(name) }
     guard options.idempotencyKey != nil else { return nil }
     return RequestError(.badRequest, "\"key\" is for writes outside of transactions")

@@ -87,7 +87,8 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
-      name: "EdgeTesting", dependencies: ["Access", "Primary", "Replica", "Serving", "Store", "WALShip"]),
+      name: "EdgeTesting",
+      dependencies: ["Access", "Primary", "Replica", "Serving", "Store", "WALShip", crypto]),
     .target(name: "TestTraits", dependencies: ["EdgeTesting"], path: "Tests/TestTraits"),
     .testTarget(
       name: "WALShipTests", dependencies: ["WALShip", "EdgeTesting"],

@@ -4,12 +4,12 @@
 
 import Serving
 
-enum Base64URL {
+public enum Base64URL {
   /// Decodes `text`.
   ///
   /// - Returns: nil for anything that the encoder would not have written, so that no token has two
   ///   texts.
-  static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
+  public static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
     var standard: [UInt8] = []
     standard.reserveCapacity(text.count)
     for byte in text {
@@ -23,7 +23,7 @@ enum Base64URL {
     return standard.withUnsafeBytes { Base64.decode($0) }
   }
 
-  static func encode(_ bytes: some Sequence<UInt8>) -> String {
+  public static func encode(_ bytes: some Sequence<UInt8>) -> String {
     var output = OutputBytes()
     Array(bytes).withUnsafeBytes { output.writeBase64($0, padding: false) }
     return String(

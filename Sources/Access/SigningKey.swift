@@ -47,8 +47,11 @@ public struct SigningKey: Sendable, CustomStringConvertible {
   public func token(_ claims: TokenClaims) throws -> String {
     let header = "{\"alg\":\"\(algorithm.rawValue)\",\"typ\":\"JWT\"}"
     let signed = Base64URL.encode(header.utf8) + "." + Base64URL.encode(claims.json.utf8)
-    return signed + "." + Base64URL.encode(try signer.sign(Array(signed.utf8)))
+    return signed + "." + Base64URL.encode(try signature(of: Array(signed.utf8)))
   }
+
+  /// Signs any bytes.
+  package func signature(of bytes: [UInt8]) throws -> [UInt8] { try signer.sign(bytes) }
 
   private init(_ key: EdDSA.PrivateKey) async throws {
     algorithm = .edDSA

@@ -31,7 +31,7 @@ import Testing
     "EdgeTesting": [
       "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix",
       "Logging",
-      "ServiceLifecycle", "Glibc", "Synchronization",
+      "ServiceLifecycle", "Crypto", "Glibc", "Synchronization",
     ],
     "Simulation": [
       "EdgeTesting", "Primary", "Replica", "Serving", "Store", "WALShip", "CSQLite", "NIOCore",

@@ -4,12 +4,16 @@
 
 import Store
 
-/// The credential of a connection, and when it ends.
+/// The credential of a connection, and what it is worth.
 public struct SessionAccess: Sendable {
+  /// A credential is looked at again so often: keys may have changed, and it ends at some time.
+  private static let trustNanoseconds: UInt64 = 2_000_000_000
+
   private let verifier: (any CredentialVerifier)?
+  private var credential: String?
   private var rights: AccessRights?
-  /// By the monotonic clock: what happens to the wall clock meanwhile changes nothing.
-  private var endNanoseconds = UInt64.max
+  /// Up to here nothing is asked again, by the monotonic clock.
+  private var trustedUntil = UInt64.max
 
   /// - Parameter verifier: nil when no credentials are asked for.
   public init(verifier: (any CredentialVerifier)?) {
@@ -17,36 +21,46 @@ public struct SessionAccess: Sendable {
     rights = verifier == nil ? .full : nil
   }
 
+  /// Whether a credential is still to come.
+  public var isAnonymous: Bool { rights == nil }
+
   /// Takes a credential in place of the one before; a bad one leaves the client with nothing.
   ///
   /// - Parameter now: by the monotonic clock, in nanoseconds.
   public mutating func present(_ credential: String, at now: UInt64) throws(RequestError) {
-    guard let verifier else { return }
-    rights = nil
-    do throws(CredentialError) {
-      let verified = try verifier.verify(credential)
-      endNanoseconds = Self.end(of: verified, at: now)
-      rights = verified
-    } catch {
-      throw RequestError(error)
-    }
+    guard verifier != nil else { return }
+    self.credential = credential
+    try verify(at: now)
   }
 
   /// What the client may do with a database now.
   ///
-  /// - Throws: `AUTH_REQUIRED` without a credential, `AUTH_DENIED` when it has expired.
-  public func level(for database: String, at now: UInt64) throws(RequestError) -> AccessLevel {
+  /// - Throws: `AUTH_REQUIRED` without a credential, `AUTH_DENIED` when it is not good any more.
+  public mutating func level(
+    for database: String, at now: UInt64
+  ) throws(RequestError) -> AccessLevel {
+    if now >= trustedUntil { try verify(at: now) }
     guard let rights else { throw RequestError(CredentialError.missing) }
-    guard now < endNanoseconds else { throw RequestError(CredentialError.expired) }
     return rights.level(for: database)
   }
 
-  private static func end(of rights: AccessRights, at now: UInt64) -> UInt64 {
-    guard let expiry = rights.expirySeconds else { return .max }
-    let wallSeconds = Int64(wallClockMicroseconds() / 1_000_000)
-    // Tokens of many years are for ever as far as a connection goes.
-    let left = min(max(0, expiry.subtractingReportingOverflow(wallSeconds).partialValue), 1 << 32)
-    return expiry <= wallSeconds ? 0 : now + UInt64(left) * 1_000_000_000
+  private mutating func verify(at now: UInt64) throws(RequestError) {
+    guard let verifier else { return }
+    rights = nil
+    trustedUntil = .max
+    do throws(CredentialError) {
+      rights = try verifier.verify(credential)
+    } catch {
+      // An expired one is told so for as long as the client goes on with it.
+      if error == .expired { trustedUntil = now } else { credential = nil }
+      throw RequestError(error)
+    }
+    trustedUntil = now + Self.trustNanoseconds
+    guard let expiry = rights?.expirySeconds else { return }
+    let wall = Int64(wallClockMicroseconds() / 1000)
+    let (end, overflows) = expiry.multipliedReportingOverflow(by: 1000)
+    guard !overflows, end - wall < Int64(Self.trustNanoseconds / 1_000_000) else { return }
+    trustedUntil = now + UInt64(max(0, end - wall)) * 1_000_000
   }
 }
 

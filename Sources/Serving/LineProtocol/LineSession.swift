@@ -32,6 +32,7 @@ final class LineSession: ChannelDuplexHandler {
   var isInputClosed = false
   var wantsRead = false
   private let deadline: LineDeadline
+  var credentialAlarm: Scheduled<Void>?
 
   // MARK: Work
 
@@ -100,7 +101,7 @@ final class LineSession: ChannelDuplexHandler {
 
   private func begin() {
     let isWelcome = connections.add(self)
-    guard !isWelcome else { return }
+    guard !isWelcome else { return awaitCredential() }
     writer.beginLine()
     writer.error(RequestError(.overloaded, "this node has as many connections as it may have"))
     writer.endLine()
@@ -181,6 +182,7 @@ final class LineSession: ChannelDuplexHandler {
     connections.remove(self)
     unreadAlarm?.cancel()
     deadline.cancel()
+    credentialAlarm?.cancel()
     input.removeAll()
     waiting = nil
     onRoom = nil

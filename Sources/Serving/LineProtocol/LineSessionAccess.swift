@@ -2,6 +2,9 @@
 // known what the line wants.
 // Source: docs/PROTOCOL.md, credentials
 
+import NIOCore
+import Store
+
 extension LineSession {
   /// Commands that say nothing about a database.
   private static let openCommands: Set<String> = ["help", "ping", "quit"]
@@ -47,10 +50,26 @@ extension LineSession {
     }
   }
 
+  /// Who shows no credential does not keep a connection.
+  func awaitCredential() {
+    guard access.isAnonymous else { return }
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    credentialAlarm = loop.scheduleTask(
+      in: .milliseconds(Int64(node.limits.credentialMilliseconds))
+    ) {
+      let session = bound.value
+      guard session.isOpen, session.access.isAnonymous else { return }
+      let head = AnswerHead(id: nil, started: monotonicNanoseconds())
+      session.answer(head, error: RequestError(CredentialError.missing))
+      session.close()
+    }
+  }
+
   /// Takes the credential of the client.
   func authenticate(_ credential: String, _ head: AnswerHead) {
     do throws(RequestError) {
       try access.present(credential, at: head.started)
+      credentialAlarm?.cancel()
       answerOK(head)
     } catch {
       answer(head, error: error)

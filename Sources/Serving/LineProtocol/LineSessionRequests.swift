@@ -213,6 +213,8 @@ extension LineSession {
   /// Hands a request to the primary; `then` is called on the loop, also when the client is gone by
   /// then.
   func ask(_ request: EngineRequest, then: @escaping (EngineResponse) -> Void) {
+    var request = request
+    request.access = level
     let bound = NIOLoopBound(then, eventLoop: loop)
     node.primary.submit(request, on: loop) { response in bound.value(response) }
   }

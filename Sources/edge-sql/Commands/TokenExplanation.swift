@@ -89,6 +89,7 @@ struct TokenExplanation {
   private static func time(_ seconds: Int64, now: Int64) -> String {
     guard (0..<253_402_300_800).contains(seconds) else { return "\(seconds) s since 1970" }
     let stamp = NodeLogHandler.timestamp(microseconds: UInt64(seconds) * 1_000_000)
+    guard seconds != now else { return stamp.prefix(19) + "Z, now" }
     let distance = DurationText.text(milliseconds: Int(abs(seconds - now)) * 1000)
     return stamp.prefix(19) + "Z, " + (seconds < now ? "\(distance) ago" : "in \(distance)")
   }

@@ -75,9 +75,10 @@ extension AccessRoute {
       let shown = try token.map { try connection.authenticate($0).error } ?? nil
       var code: String?
       for request in requests { code = try connection.request(request).error }
-      // After a bad credential there is none.
+      // After a bad credential there is none; of an expired one it is told again.
       if let shown {
-        return shown == "AUTH_DENIED" && code == "AUTH_REQUIRED" ? .refused : .other(shown)
+        let isRefused = code == "AUTH_REQUIRED" || code == "AUTH_DENIED"
+        return shown == "AUTH_DENIED" && isRefused ? .refused : .other(shown)
       }
       switch code {
       case nil, allowed: return .done

@@ -13,6 +13,7 @@ extension LineSession {
     ("pages", ".pages SINCE AFTER|final [THROUGH]", "pages of the file, for `edge-sql backup`"),
     ("use", ".use NAME", "work with another database"),
     ("databases", ".databases", "the databases of this node"),
+    ("db", ".db create|drop NAME, .db fork NAME NEW", "make or remove a database"),
     ("tables", ".tables", "the tables and views of the database"),
     ("schema", ".schema [NAME]", "the SQL of all tables, or of one"),
     ("mode", ".mode json|table|csv", "how results are written"),
@@ -54,18 +55,9 @@ extension LineSession {
       let token = seen ?? node.tracker.position.token
       answer(head, "\(token)") { $0.token(token) }
     case ("pages", 2), ("pages", 3): sendPages(arguments, head)
-    case ("use", 1):
-      guard arguments[0] == node.databaseName else {
-        return answer(head, error: .unknownDatabase(arguments[0]))
-      }
-      answerOK(head)
-    case ("databases", 0):
-      let name = node.databaseName
-      answer(head, name) { writer in
-        writer.beginArray("databases")
-        writer.element(name)
-        writer.endArray()
-      }
+    case ("use", 1): use(arguments[0], head)
+    case ("databases", 0): answerDatabases(head)
+    case ("db", 2...): changeDatabases(arguments, head)
     case ("scrub", 0): startScrub(head)
     case ("mode", 1): setMode(arguments[0], head)
     case ("ints", 1): setIntegers(arguments[0], head)
@@ -96,6 +88,15 @@ extension LineSession {
     writer.beginLine(id: head.id)
     members(&writer)
     endLine(head, token: nil)
+  }
+
+  private func answerDatabases(_ head: AnswerHead) {
+    let names = readableDatabases(head)
+    answer(head, names.joined(separator: "\n")) { writer in
+      writer.beginArray("databases")
+      for name in names { writer.element(name) }
+      writer.endArray()
+    }
   }
 
   private func answerHelp(_ head: AnswerHead) {

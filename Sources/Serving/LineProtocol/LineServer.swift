@@ -7,18 +7,44 @@ import Synchronization
 
 /// The listening socket of the line protocol, and its connections.
 public final class LineServer: Sendable {
-  private let node: NodeContext
+  private let directory: any DatabaseDirectory
+  private let limits: ServingLimits
+  private let logger: Logger
   private let group: any EventLoopGroup
   private let connections: LineConnections
+  private let verifier: (any CredentialVerifier)?
+  private let transport: (any TransportSecurity)?
   private let channel = Mutex<(any Channel)?>(nil)
+  private let sweep = Mutex<RepeatedTask?>(nil)
 
   private static let backlog: Int32 = 1024
   private static let pollMilliseconds: Int64 = 10
 
-  public init(node: NodeContext, group: any EventLoopGroup) {
-    self.node = node
+  /// - Parameters:
+  ///   - verifier: checks clients' credentials; nil when none are asked for.
+  ///   - transport: TLS; nil for plain text.
+  public init(
+    directory: any DatabaseDirectory, limits: ServingLimits, logger: Logger,
+    group: any EventLoopGroup, verifier: (any CredentialVerifier)? = nil,
+    transport: (any TransportSecurity)? = nil
+  ) {
+    self.verifier = verifier
+    self.transport = transport
+    self.directory = directory
+    self.limits = limits
+    self.logger = logger
     self.group = group
-    connections = LineConnections(connectionsMax: node.limits.connectionsMax)
+    connections = LineConnections(connectionsMax: limits.connectionsMax)
+  }
+
+  /// A server of one database.
+  public convenience init(
+    node: NodeContext, group: any EventLoopGroup, verifier: (any CredentialVerifier)? = nil,
+    transport: (any TransportSecurity)? = nil
+  ) {
+    self.init(
+      directory: SingleDatabase(node), limits: limits, logger: node.logger, group: group,
+      verifier: verifier, transport: transport)
   }
 
   /// How many clients are connected.
@@ -29,14 +55,15 @@ public final class LineServer: Sendable {
   /// - Returns: the address, with the port that was chosen when `port` is 0.
   /// - Throws: when the address cannot be used.
   public func start(host: String, port: Int) async throws -> SocketAddress {
-    let node = node
+    let logger = logger
+    let transport = transport
     let channel = try await ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: Self.backlog)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .serverChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           try channel.pipeline.syncOperations.addHandler(
-            AcceptFailures(logger: node.logger))
+            AcceptFailures(logger: logger))
         }
       }
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -51,7 +78,9 @@ public final class LineServer: Sendable {
       )
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(self.makeSession(on: channel.eventLoop))
+          let pipeline = channel.pipeline.syncOperations
+          if let transport { try pipeline.addHandler(transport.serverHandler()) }
+          try pipeline.addHandler(self.makeSession(on: channel.eventLoop))
         }
       }
       .bind(host: host, port: port).get()
@@ -62,7 +91,7 @@ public final class LineServer: Sendable {
 
   /// What serves one client, as a handler of its connection.
   package func makeSession(on loop: any EventLoop) -> any ChannelHandler {
-    LineSession(node: node, loop: loop, connections: connections)
+    LineSession(node: node, loop: loop, connections: connections, verifier: verifier)
   }
 
   /// Accepts nobody any more, lets the connections answer what they work on, and closes them and
@@ -73,12 +102,13 @@ public final class LineServer: Sendable {
       return channel
     }
     try? await channel?.close()
+    sweep.withLock { $0 }?.cancel()
     connections.drain()
-    let rounds = Int64(node.limits.drainMilliseconds) / Self.pollMilliseconds
+    let rounds = Int64(limits.drainMilliseconds) / Self.pollMilliseconds
     for _ in 0..<max(1, rounds) where connections.count > 0 {
       try? await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
     }
     connections.abort()
-    node.readers.close()
+    directory.closeReaders()
   }
 }

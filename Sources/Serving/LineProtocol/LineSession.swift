@@ -19,7 +19,9 @@ final class LineSession: ChannelDuplexHandler {
   typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
 
-  let node: NodeContext
+  let directory: any DatabaseDirectory
+  let limits: ServingLimits
+  private let logger: Logger
   let loop: any EventLoop
   private let connections: LineConnections
   var context: ChannelHandlerContext?
@@ -32,6 +34,7 @@ final class LineSession: ChannelDuplexHandler {
   var isInputClosed = false
   var wantsRead = false
   private let deadline: LineDeadline
+  var credentialAlarm: Scheduled<Void>?
 
   // MARK: Work
 
@@ -53,10 +56,26 @@ final class LineSession: ChannelDuplexHandler {
   var isLineOpen = false
   private var unreadAlarm: Scheduled<Void>?
 
+  // MARK: The database
+
+  /// Keeps the present database open; nil while the session works with none.
+  var lease: DatabaseLease?
+  /// What the client called the database of `lease`.
+  var leaseName: String?
+  /// The database of requests that name none.
+  var chosen: String
+  /// What the client has seen of other databases.
+  var seenElsewhere: [String: Token] = [:]
+  /// When the last request began, by the monotonic clock.
+  var usedNanoseconds: UInt64 = 0
+
   // MARK: The client's settings
 
   /// The reader of the loop, once it could be opened.
   var reader: LoopReader?
+  var access: SessionAccess
+  /// What the client may do, as of the present line.
+  var level = AccessLevel.none
   /// The newest state that the client has seen or made.
   var seen: Token?
   var mode = LineMode.json
@@ -67,12 +86,26 @@ final class LineSession: ChannelDuplexHandler {
   var writesBytes = 0
   var firstWrite: UInt64 = 0
 
-  init(node: NodeContext, loop: any EventLoop, connections: LineConnections) {
-    self.node = node
+  init(
+    directory: any DatabaseDirectory, limits: ServingLimits, logger: Logger,
+    loop: any EventLoop, connections: LineConnections,
+    verifier: (any CredentialVerifier)? = nil
+  ) {
+    access = SessionAccess(verifier: verifier)
+    self.directory = directory
+    self.limits = limits
+    self.logger = logger
+    chosen = directory.defaultName
     self.loop = loop
     self.connections = connections
-    input = LineInput(lineBytesMax: node.limits.lineBytesMax)
-    deadline = LineDeadline(loop: loop, milliseconds: node.limits.lineMilliseconds)
+    input = LineInput(lineBytesMax: limits.lineBytesMax)
+    deadline = LineDeadline(loop: loop, milliseconds: limits.lineMilliseconds)
+  }
+
+  /// The node as the present database sees it.
+  var node: NodeContext {
+    guard let lease else { preconditionFailure("the request needs no database") }
+    return lease.node
   }
 
   /// False as soon as nothing more can be answered.
@@ -93,7 +126,7 @@ final class LineSession: ChannelDuplexHandler {
 
   private func begin() {
     let isWelcome = connections.add(self)
-    guard !isWelcome else { return }
+    guard !isWelcome else { return awaitCredential() }
     writer.beginLine()
     writer.error(RequestError(.overloaded, "this node has as many connections as it may have"))
     writer.endLine()
@@ -132,7 +165,7 @@ final class LineSession: ChannelDuplexHandler {
     } else if unreadAlarm == nil {
       let channel = context.channel
       unreadAlarm = loop.scheduleTask(
-        in: .milliseconds(Int64(node.limits.unreadMilliseconds))
+        in: .milliseconds(Int64(limits.unreadMilliseconds))
       ) { channel.close(promise: nil) }
     }
     context.fireChannelWritabilityChanged()
@@ -147,7 +180,7 @@ final class LineSession: ChannelDuplexHandler {
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
     // A broken connection is the client's business, not the operator's.
-    node.logger.debug("connection closed", metadata: ["reason": "\(error)"])
+    logger.debug("connection closed", metadata: ["reason": "\(error)"])
     context.close(promise: nil)
   }
 
@@ -161,7 +194,7 @@ final class LineSession: ChannelDuplexHandler {
 
   /// Not while more waits than one connection may keep here.
   private var mayRead: Bool {
-    if isClosing || input.waitingBytes < node.limits.queuedBytesMax { return true }
+    if isClosing || input.waitingBytes < limits.queuedBytesMax { return true }
     let isBlocked = isBusy || waiting != nil || isTurnScheduled || !hasRoom
     return !isBlocked
   }
@@ -174,6 +207,7 @@ final class LineSession: ChannelDuplexHandler {
     connections.remove(self)
     unreadAlarm?.cancel()
     deadline.cancel()
+    credentialAlarm?.cancel()
     input.removeAll()
     waiting = nil
     onRoom = nil
@@ -189,7 +223,7 @@ final class LineSession: ChannelDuplexHandler {
   func work() {
     guard !isWorking, !isClosing, isOpen else { return }
     isWorking = true
-    let turnEnd = monotonicNanoseconds() + node.limits.turnMicrosecondsMax * 1000
+    let turnEnd = monotonicNanoseconds() + limits.turnMicrosecondsMax * 1000
     while !isBusy, !isClosing, let item = waiting ?? input.next() {
       waiting = nil
       let now = monotonicNanoseconds()
@@ -198,7 +232,7 @@ final class LineSession: ChannelDuplexHandler {
         yield()
         break
       }
-      if writer.count >= node.limits.chunkBytesMax { flush() }
+      if writer.count >= limits.chunkBytesMax { flush() }
       guard hasRoom, start(item, at: now) else {
         waiting = item
         break
@@ -214,6 +248,7 @@ final class LineSession: ChannelDuplexHandler {
   ///
   /// - Returns: false when it must wait for the writes before it.
   private func start(_ item: LineInput.Item, at now: UInt64) -> Bool {
+    usedNanoseconds = now
     switch item {
     case .request(let request):
       if isDraining, case .none = transaction {
@@ -234,6 +269,12 @@ final class LineSession: ChannelDuplexHandler {
       close()
     }
     return true
+  }
+
+  /// Nothing is under way, or open, or waits.
+  var isAtRest: Bool {
+    guard case .none = transaction else { return false }
+    return !isBusy && !isWorking && !isLineOpen && onRoom == nil && writes.isEmpty && waiting == nil
   }
 
   /// Lets other connections have the loop, and goes on after them.

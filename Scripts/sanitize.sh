@@ -4,7 +4,8 @@
 # usage: Scripts/sanitize.sh thread|address [ARGUMENT OF swift test]…
 #
 # Each process writes what the sanitizer finds into .build-tsan/reports or .build-asan/reports; one report is a failure,
-# whatever the tests say. Tests wait ten times as long as usual before they give up.
+# whatever the tests say. Tests wait ten times as long as usual before they give up. Of the simulations, which have one
+# thread, a tenth runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,7 +30,7 @@ else
   # LeakSanitizer takes what the test runner keeps for leaks.
   export ASAN_OPTIONS="detect_leaks=0 log_path=$reports/report"
 fi
-export EDGE_SQL_PATIENCE=${EDGE_SQL_PATIENCE:-10}
+export EDGE_SQL_PATIENCE=${EDGE_SQL_PATIENCE:-10} EDGE_SQL_SIMULATION_PARTS=${EDGE_SQL_SIMULATION_PARTS:-10}
 status=0
 EDGE_SQL_TEST_MINUTES=${EDGE_SQL_TEST_MINUTES:-180} Scripts/test.sh "$@" || status=$?
 if [ -n "$(ls "$reports")" ]; then

@@ -61,7 +61,9 @@ import Testing
 
   /// Values from the environment and the command line, which no file has checked.
   @Test func mutationsOfValues() {
-    let texts = ["32MiB", "1.5h", "[::1]:7380", "a.example:1,b:2", "1000", "true", "-1", "json", ""]
+    let texts = [
+      "32MiB", "1.5h", "[::1]:7380", "a.example:1,b:2", "1000", "true", "-1", "json", "",
+    ]
     var mutator = Mutator(
       seeds: texts.map { Array($0.utf8) }, random: SeededGenerator(seed: 5), bytesMax: 200)
     for _ in 0..<Self.mutations {

@@ -23,6 +23,12 @@ import Testing
     #expect(result.succeeded, "\(result.output.suffix(8000)) \(result.error.suffix(2000))")
   }
 
+  /// Seeds beyond the first 500 that have found something.
+  @Test(arguments: [2030]) func seedsThatFoundBugs(seed: Int) throws {
+    let result = try simulator().run(["one", "\(seed)"], deadline: .seconds(300))
+    #expect(result.succeeded, "\(result.output.suffix(8000)) \(result.error.suffix(2000))")
+  }
+
   /// A seed that fails elsewhere must fail here.
   @Test(arguments: [3, 8, 14]) func aSeedGivesTheSameHistoryAgain(seed: Int) throws {
     let once = try simulator().run(["one", "\(seed)"], deadline: .seconds(300))

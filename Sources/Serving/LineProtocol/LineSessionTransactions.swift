@@ -105,7 +105,7 @@ extension LineSession {
   private func beginReading(_ head: AnswerHead, _ options: RequestOptions) {
     admitted(node.gate.admit(options, session: seen), options) { admission in
       switch admission {
-      case .here, .hereStale: self.openSnapshot(head)
+      case .here, .hereStale: self.openSnapshot(head, self.tokens(options))
       case .failed(let error): self.refuse(head, error)
       case .forward, .wait, .askPrimary:
         self.answer(
@@ -118,7 +118,8 @@ extension LineSession {
     }
   }
 
-  private func openSnapshot(_ head: AnswerHead) {
+  /// - Parameter shown: what the client has seen.
+  private func openSnapshot(_ head: AnswerHead, _ shown: [Token]) {
     let loop = loop
     let pool = node.readers.pool
     withReader(head) { reader in
@@ -136,13 +137,13 @@ extension LineSession {
           case .success(let place):
             let local = LocalTransaction(reader: reader, place: place)
             guard session.isOpen else { return local.close(pool: pool, on: loop) }
-            session.resume { session.opened(local, head) }
+            session.resume { session.opened(local, head, shown) }
           }
         })
     }
   }
 
-  private func opened(_ local: LocalTransaction, _ head: AnswerHead) {
+  private func opened(_ local: LocalTransaction, _ head: AnswerHead, _ shown: [Token]) {
     let pool = node.readers.pool
     let loop = loop
     let tracker = node.tracker
@@ -151,6 +152,10 @@ extension LineSession {
       guard let position = exact ?? found else {
         local.close(pool: pool, on: loop)
         return self.answer(head, error: Self.unnumbered)
+      }
+      if let error = self.node.gate.refusal(of: shown, before: position.epoch) {
+        local.close(pool: pool, on: loop)
+        return self.refuse(head, error)
       }
       local.setPosition(position, isExact: exact != nil)
       self.transaction = .reading(local)

@@ -23,11 +23,13 @@ import Testing
       "Synchronization",
     ],
     "edge-sql": [
-      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging",
+      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix",
+      "Logging",
       "ServiceLifecycle", "ArgumentParser", "Histogram", "Glibc", "Synchronization",
     ],
     "EdgeTesting": [
-      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging",
+      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix",
+      "Logging",
       "ServiceLifecycle", "Glibc", "Synchronization",
     ],
     "Simulation": [

@@ -90,7 +90,8 @@ import WALShip
       #expect(try await two.result("INSERT INTO p VALUES (8)").lastInsertRowid == 8)
       #expect(try await one.rows("SELECT last_insert_rowid()") == [[.integer(7)]])
       try await one.rows("INSERT INTO c VALUES (1, last_insert_rowid())")
-      #expect(try await two.rows("SELECT last_insert_rowid(), p FROM c") == [[.integer(8), .integer(7)]])
+      #expect(
+        try await two.rows("SELECT last_insert_rowid(), p FROM c") == [[.integer(8), .integer(7)]])
       let fresh = try await cluster.stream()
       #expect(try await fresh.rows("SELECT last_insert_rowid()") == [[.integer(0)]])
 
@@ -107,7 +108,8 @@ import WALShip
         .sql("INSERT INTO c VALUES (6, 99)"),
       ])
       #expect(mixed.outcomes.map(\.isOK) == [true, true, true, true, false])
-      #expect(try await fresh.code("INSERT INTO c VALUES (7, 99)") == "SQLITE_CONSTRAINT_FOREIGNKEY")
+      #expect(
+        try await fresh.code("INSERT INTO c VALUES (7, 99)") == "SQLITE_CONSTRAINT_FOREIGNKEY")
     }
   }
 
@@ -157,7 +159,8 @@ import WALShip
       #expect(try await stream.code("COMMIT") == "TRANSACTION_TIMEOUT")
       #expect(try await stream.isAutocommit)
       try await stream.rows("INSERT INTO t VALUES (5)")
-      #expect(try await stream.rows("SELECT a FROM t ORDER BY a") == [[.integer(2)], [.integer(5)]])
+      #expect(
+        try await stream.rows("SELECT a FROM t ORDER BY a") == [[.integer(2)], [.integer(5)]])
       // Within one run, too.
       let slow =
         "WITH c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"

@@ -150,7 +150,9 @@ final class StreamCluster: Sendable {
       throw error
     }
     await cluster.stop()
-    if role == .replica { try samePages(directory.file("primary.db"), directory.file("replica.db")) }
+    if role == .replica {
+      try samePages(directory.file("primary.db"), directory.file("replica.db"))
+    }
   }
 
   private func stop() async {

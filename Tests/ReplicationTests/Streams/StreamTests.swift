@@ -74,7 +74,8 @@ import WALShip
       try await other.rows("CREATE TABLE t(a INTEGER PRIMARY KEY)")
       try await other.rows("INSERT INTO t VALUES (1)")
       _ = cluster.access.take()
-      let run = try await stream.run(ProgramStep.batch(["SELECT * FROM t", "SELECT max(a) FROM t"]))
+      let run = try await stream.run(
+        ProgramStep.batch(["SELECT * FROM t", "SELECT max(a) FROM t"]))
       #expect(run.outcomes[2].rows == [[.integer(1)]])
       #expect(cluster.access.take().isEmpty)
       try await stream.rows("BEGIN")
@@ -107,7 +108,9 @@ import WALShip
       #expect(try await other.rows("SELECT n FROM t") == [[.integer(10)]], "nobody else's")
       let requests = cluster.access.take()
       #expect(requests.count == 2)
-      guard case .program(let program) = requests.first?.work else { throw TestFailure("no program") }
+      guard case .program(let program) = requests.first?.work else {
+        throw TestFailure("no program")
+      }
       #expect(program.begins && program.basis?.reads.count == 1)
       try await stream.rows("COMMIT")
       #expect(try await stream.isAutocommit)

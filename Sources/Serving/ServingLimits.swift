@@ -36,6 +36,13 @@ public struct ServingLimits: Equatable, Sendable {
   /// The most rows that are drawn as a table, or as CSV.
   public var tableRowsMax = 10_000
 
+  // MARK: Streams of HTTP clients
+
+  /// Streams that wait for their next request, or work on one.
+  public var streamsMax = 10_000
+  /// How long a stream waits for its next request.
+  public var streamIdleMilliseconds = 10_000
+
   // MARK: Reads
 
   /// The most rows in one line of a streamed result, and in a result that an event loop makes.

@@ -57,6 +57,9 @@ final class LineSession: ChannelDuplexHandler {
 
   /// The reader of the loop, once it could be opened.
   var reader: LoopReader?
+  var access: SessionAccess
+  /// What the client may do, as of the present line.
+  var level = AccessLevel.none
   /// The newest state that the client has seen or made.
   var seen: Token?
   var mode = LineMode.json
@@ -67,7 +70,11 @@ final class LineSession: ChannelDuplexHandler {
   var writesBytes = 0
   var firstWrite: UInt64 = 0
 
-  init(node: NodeContext, loop: any EventLoop, connections: LineConnections) {
+  init(
+    node: NodeContext, loop: any EventLoop, connections: LineConnections,
+    verifier: (any CredentialVerifier)? = nil
+  ) {
+    access = SessionAccess(verifier: verifier)
     self.node = node
     self.loop = loop
     self.connections = connections

@@ -135,7 +135,10 @@ final class DatabaseDump: @unchecked Sendable {  // see above
     let rows = try connection.query(
       "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL "
         + "AND name NOT GLOB '_edge_*' ORDER BY name = 'sqlite_sequence', rowid")
-    for case [.text(let name), .text(let sql)] in rows {
+    for row in rows {
+      guard row.count == 2, case .text(let name) = row[0], case .text(let sql) = row[1] else {
+        continue
+      }
       let isVirtual = sql.uppercased().hasPrefix("CREATE VIRTUAL TABLE")
       tables.append(Table(name: name, sql: sql, isVirtual: isVirtual))
     }
@@ -186,7 +189,7 @@ final class DatabaseDump: @unchecked Sendable {  // see above
     let rows = try connection.query(
       "SELECT sql FROM sqlite_schema WHERE type IN ('index','trigger','view') AND sql IS NOT NULL "
         + "AND tbl_name NOT GLOB '_edge_*' ORDER BY type = 'trigger', rowid")
-    for case [.text(let sql)] in rows { output.append("\(sql);\n") }
+    for case .text(let sql)? in rows.map(\.first) { output.append("\(sql);\n") }
     if hasVirtual { output.append("PRAGMA writable_schema=OFF;\n") }
     output.append("COMMIT;\n")
   }

@@ -202,10 +202,12 @@ final class HTTPConnection: ChannelInboundHandler, RemovableChannelHandler {
       respond(.methodNotAllowed, type: HTTPType.text, ByteBuffer(), [:], withBody: true)
     case .route(let route, let parameters):
       guard let needs = route.needs else {
-        let call = HTTPCall(
-          request, path: target.path, lease: nil, rights: AccessRights(), connection: self,
-          loop: loop)
-        return run(route, call, parameters)
+        return server.directory.acquire(target.isHint ? nil : target.database, on: loop) { result in
+          let call = HTTPCall(
+            request, path: target.path, lease: try? result.get(), rights: AccessRights(),
+            connection: self, loop: self.loop)
+          self.run(route, call, parameters)
+        }
       }
       let rights: AccessRights
       do throws(CredentialError) {

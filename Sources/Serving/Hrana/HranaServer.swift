@@ -10,6 +10,7 @@ import NIOCore
 import NIOHTTP1
 import Store
 import Synchronization
+import WALShip
 
 /// Keeps streams. Safe to use from any thread.
 final class HranaServer: Sendable {

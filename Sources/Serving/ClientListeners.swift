@@ -33,6 +33,7 @@ public final class ClientListeners: Sendable {
   public struct Addresses: Sendable {
     public var line: SocketAddress?
     public var http: SocketAddress?
+    public init() {}
   }
 
   /// Begins to accept clients.

@@ -65,6 +65,27 @@ public struct EngineRequest: Equatable, Sendable {
   public init(_ work: Work) { self.work = work }
 }
 
+extension EngineRequest {
+  /// Why the client may not have this done; nil when it may. The primary asks, whoever sent it.
+  package var accessRefusal: RequestError? {
+    switch work {
+    case .read, .position: access < .read ? .readDenied : nil
+    case .program(let program) where program.isReading: access < .read ? .readDenied : nil
+    case .write, .begin, .proceed, .program: access < .write ? .writeDenied : nil
+    case .abandon, .leave: nil
+    }
+  }
+
+  /// Whether the request may change the database.
+  package var isWrite: Bool {
+    switch work {
+    case .program(let program): !program.isReading
+    case .write, .begin, .proceed: true
+    case .read, .position, .abandon, .leave: false
+    }
+  }
+}
+
 /// What one statement gave.
 public struct StatementResult: Equatable, Sendable {
   public var columns: [String]

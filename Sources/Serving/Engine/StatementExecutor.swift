@@ -126,7 +126,7 @@ public final class StatementExecutor {
 
 extension RequestError {
   /// Any error of a statement: one that is for the client already stays as it is.
-  init(reporting error: any Error) {
+  package init(reporting error: any Error) {
     switch error {
     case let error as RequestError: self = error
     case let error as SQLiteError: self.init(error)

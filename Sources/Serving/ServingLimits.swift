@@ -40,6 +40,10 @@ public struct ServingLimits: Equatable, Sendable {
 
   // MARK: Streams
 
+  /// Streams of HTTP clients that wait for their next request, or work on one.
+  public var streamsMax = 10_000
+  /// How long such a stream waits for its next request.
+  public var streamIdleMilliseconds = 10_000
   /// Streams that have a connection of their own at the primary, for TEMP objects.
   public var streamConnectionsMax = 64
   /// How long such a connection is kept without work.

@@ -66,16 +66,6 @@ public struct EngineRequest: Equatable, Sendable {
 }
 
 extension EngineRequest {
-  /// Why the client may not have this done; nil when it may. The primary asks, whoever sent it.
-  package var accessRefusal: RequestError? {
-    switch work {
-    case .read, .position: access < .read ? .readDenied : nil
-    case .program(let program) where program.isReading: access < .read ? .readDenied : nil
-    case .write, .begin, .proceed, .program: access < .write ? .writeDenied : nil
-    case .abandon, .leave: nil
-    }
-  }
-
   /// Whether the request may change the database.
   package var isWrite: Bool {
     switch work {

@@ -133,8 +133,6 @@ extension LineSession {
     watch(local)
     answerOK(head, token: local.position.token)
   }
-    }
-  }
 
   /// A snapshot pins the WAL, so it may not be kept for ever.
   private func watch(_ local: LocalTransaction) {

@@ -77,7 +77,7 @@ enum Settings {
     Parse.listenAddress)
   static let streamIdle = Setting(
     "stream_idle", default: "10s", "how long a stream over HTTP waits for its next request",
-    Parse.duration)
+    Parse.milliseconds)
   static let ship = Setting(
     "ship", default: "127.0.0.1:7381", "where replicas connect: HOST:PORT, :PORT or off",
     Parse.listenAddress)

@@ -27,15 +27,16 @@ package final class PrimaryParts: Sendable {
   ///   - writerThread: where `database` was opened, and this must be called.
   ///   - timers: a loop for time limits.
   ///   - shipLoop: where followers are served; nil for a loop of its own.
+  ///   - ring: keeps the last transactions for followers.
   /// - Throws: `SQLiteError`.
   package init(
     database: PrimaryDatabase, name: String = NodeContext.databaseNameDefault,
     options: NodeOptions, writerThread thread: DatabaseThread,
-    timers: any EventLoop, shipLoop: (any EventLoop)? = nil
+    timers: any EventLoop, shipLoop: (any EventLoop)? = nil,
+    ring: TransactionRing = TransactionRing()
   ) throws {
     let logger = options.logger
     let path = database.path
-    let ring = TransactionRing()
     let pages = PageSource(path: path, map: database.map, tracker: database.tracker)
     let reads = ForwardedReads(
       path: path, tracker: database.tracker, watch: database.logWatch, limits: options.limits)
@@ -116,8 +117,30 @@ package final class PrimaryParts: Sendable {
 
   /// On the writer's thread: copies the WAL into the file at an orderly stop.
   package func finish() {
+    writer.closeConnections()
     checkpoints.finish()
     // This holds the database, and so its checkpoint lock, which another run may want.
     database.onAdvance = {}
+  }
+}
+
+extension PrimaryParts {
+  /// How the database is doing, without what is known of listeners.
+  ///
+  /// - Parameter began: when it was opened, by the monotonic clock.
+  func plainStatus(_ name: String, _ began: UInt64) -> NodeStatus {
+    var status = NodeStatus(
+      role: .primary, version: SoftwareVersion.current, name: name,
+      position: database.tracker.position, listen: "see the node",
+      sqliteVersion: SQLiteLibrary.version)
+    status.pageSize = database.pageSize.bytes
+    status.pageCount = database.map.live.pageCount
+    status.uptimeMilliseconds = (monotonicNanoseconds() - began) / 1_000_000
+    status.add(database.logWatch, pageSize: database.pageSize.bytes)
+    status.checkpoints = checkpoints.record.status
+    status.scrub = scrubber.status
+    status.diverged = DivergedCopies.names(of: database.path)
+    status.damage = health.damage
+    return status
   }
 }

@@ -25,6 +25,7 @@ public struct PrimaryConfiguration: Sendable {
 public final class PrimaryService: Service, Sendable {
   /// Where the node listens, once it has started.
   public let listenAddress: SocketAddress?
+  public let httpAddress: SocketAddress?
   public let shipAddress: SocketAddress?
   /// What the start did to the database, for people.
   public let notes: [String]
@@ -33,7 +34,7 @@ public final class PrimaryService: Service, Sendable {
   private let configuration: PrimaryConfiguration
   private let parts: PrimaryParts
   private let watcher: LogWatcher
-  private let lineServer: LineServer?
+  private let listeners: ClientListeners
   private let group: MultiThreadedEventLoopGroup
   private let isStopped = Atomic<Bool>(false)
 
@@ -56,25 +57,20 @@ public final class PrimaryService: Service, Sendable {
         return try PrimaryParts(
           database: database, options: options, writerThread: thread, timers: group.next())
       }
-      let lineServer = options.listen.map { _ in
-        LineServer(
-          node: parts.context, group: group, verifier: options.verifier,
-          transport: options.transport)
-      }
+      let listeners = ClientListeners(node: parts.context, options: options, group: group)
       shipAddress =
         try await options.ship.asyncMap { address in
           try await parts.shipServer?.start(host: address.host, port: address.port)
         } ?? nil
-      listenAddress =
-        try await options.listen.asyncMap { address in
-          try await lineServer?.start(host: address.host, port: address.port)
-        } ?? nil
+      let addresses = try await listeners.start()
+      listenAddress = addresses.line
+      httpAddress = addresses.http
       watcher = try LogWatcher()
       _ = try watcher.add(
         databasePath: path, watch: parts.database.logWatch, tracker: parts.database.tracker
       ) { [weak parts] in parts?.captureForeign() }
       self.parts = parts
-      self.lineServer = lineServer
+      self.listeners = listeners
       tracker = parts.database.tracker
       notes = parts.database.notes
     } catch {
@@ -87,6 +83,9 @@ public final class PrimaryService: Service, Sendable {
     parts.begin()
   }
 
+  /// What sessions of clients work with.
+  package var context: NodeContext { parts.context }
+
   /// Serves until the service group shuts down.
   public func run() async throws {
     try? await gracefulShutdown()
@@ -96,7 +95,7 @@ public final class PrimaryService: Service, Sendable {
   /// Stops accepting, answers what was begun, copies the WAL into the file, and closes it.
   public func stop() async {
     guard !isStopped.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    await lineServer?.stop()
+    await listeners.stop()
     await parts.shipServer?.stop()
     watcher.stop()
     await parts.stop()
@@ -116,6 +115,7 @@ public final class PrimaryService: Service, Sendable {
     status.pageSize = database.pageSize.bytes
     status.pageCount = database.map.live.pageCount
     status.uptimeMilliseconds = (monotonicNanoseconds() - started) / 1_000_000
+    status.http = httpAddress.map(describe)
     status.ship = shipAddress.map(describe)
     status.add(parts.shipServer, head: position.txid)
     status.add(parts.ring)
@@ -124,7 +124,7 @@ public final class PrimaryService: Service, Sendable {
     status.scrub = parts.scrubber.status
     status.diverged = DivergedCopies.names(of: database.path)
     status.damage = parts.health.damage
-    status.connections = lineServer?.connectionCount ?? 0
+    status.connections = listeners.connectionCount
     return status
   }
 }

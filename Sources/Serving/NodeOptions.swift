@@ -20,6 +20,8 @@ public struct NodeAddress: Hashable, Sendable, CustomStringConvertible {
 public struct NodeOptions: Sendable {
   /// Where clients connect; nil for no listener.
   public var listen: NodeAddress?
+  /// Where clients connect that speak HTTP; nil for no listener.
+  public var http: NodeAddress?
   /// Where followers connect; nil for no listener.
   public var ship: NodeAddress?
   /// What this node calls itself in logs and in its neighbours' status.

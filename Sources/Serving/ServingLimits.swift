@@ -38,6 +38,19 @@ public struct ServingLimits: Equatable, Sendable {
   /// The most rows that are drawn as a table, or as CSV.
   public var tableRowsMax = 10_000
 
+  // MARK: Streams
+
+  /// Streams of HTTP clients that wait for their next request, or work on one.
+  public var streamsMax = 10_000
+  /// How long such a stream waits for its next request.
+  public var streamIdleMilliseconds = 10_000
+  /// Streams that have a connection of their own at the primary, for TEMP objects.
+  public var streamConnectionsMax = 64
+  /// How long such a connection is kept without work.
+  public var streamConnectionIdleMilliseconds = 300_000
+  /// What the TEMP objects of one stream may take.
+  public var temporaryBytesMax = 256 << 20
+
   // MARK: Reads
 
   /// The most rows in one line of a streamed result, and in a result that an event loop makes.

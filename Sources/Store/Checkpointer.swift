@@ -23,6 +23,8 @@ public final class Checkpointer {
   /// - Returns: false when another program's checkpoint took longer.
   func takeLock(milliseconds: Int) -> Bool { copier.takeLock(milliseconds: milliseconds) }
 
+  func giveLock() { copier.giveLock() }
+
   /// Copies frames into the file, as far as readers allow.
   ///
   /// - Parameter captured: brings capture up to at least the given place and says what is captured

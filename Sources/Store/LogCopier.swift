@@ -29,7 +29,12 @@ final class LogCopier {
     log = try LogFile(databasePath: path, pageSize: pageSize, writable: true)
   }
 
-  deinit { if holdsLock { index.unlockExclusive(WALIndex.Lock.checkpoint.rawValue) } }
+  deinit { giveLock() }
+
+  func giveLock() {
+    if holdsLock { index.unlockExclusive(WALIndex.Lock.checkpoint.rawValue) }
+    holdsLock = false
+  }
 
   // MARK: Locks
 

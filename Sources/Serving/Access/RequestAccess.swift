@@ -6,8 +6,9 @@ extension EngineRequest {
   /// The least that the client must be allowed.
   public var neededAccess: AccessLevel {
     switch work {
-    case .position, .abandon: .none
+    case .position, .abandon, .leave: .none
     case .read: .read
+    case .program(let program): program.isReading ? .read : .write
     // Whatever is in it: it has the write lock.
     case .write, .begin, .proceed: .write
     }

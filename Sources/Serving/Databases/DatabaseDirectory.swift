@@ -5,30 +5,78 @@ import NIOCore
 import Store
 
 /// The databases of a node. Safe to use from any thread.
-public protocol DatabaseDirectory: AnyObject, Sendable {
+public protocol DatabaseDirectory: Sendable {
   /// Opens the database if it is closed, and keeps it open for as long as the lease lives.
   ///
   /// - Parameters:
   ///   - name: nil for the default database.
-  ///   - completion: is called on `loop`, at once when the caller is there and nothing need be done;
-  ///     the error is the client's answer.
+  ///   - loop: that of the caller.
+  ///   - completion: called on `loop`, perhaps before this returns; the error is the client's
+  ///     answer, `DATABASE_NOT_FOUND` when there is none of that name.
   func acquire(
     _ name: String?, on loop: any EventLoop,
-    completion: @escaping @Sendable (Result<DatabaseLease, RequestError>) -> Void)
+    completion: @escaping (Result<DatabaseLease, RequestError>) -> Void)
+
+  /// The database of those who name none; it need not be there.
+  var defaultName: String { get }
+  /// The databases that there are, sorted.
+  var names: [String] { get }
+  /// How databases are made and removed; nil where they cannot be.
+  var administration: (any DatabaseAdministration)? { get }
+  /// How long a database that nobody uses stays open; nil for as long as the node runs.
+  var idleMilliseconds: Int? { get }
+  /// Closes the readers of what stays open, once no client is left.
+  func closeReaders()
 }
 
 /// Keeps one database open. Whoever uses its node holds on to the lease.
 public final class DatabaseLease: Sendable {
   public let node: NodeContext
+  private let revocation: (@Sendable () -> Bool)?
   private let onEnd: (@Sendable () -> Void)?
 
-  /// - Parameter onEnd: is called once, when nobody holds the lease any more.
-  public init(node: NodeContext, onEnd: (@Sendable () -> Void)? = nil) {
+  /// - Parameters:
+  ///   - revocation: whether the database is to be removed.
+  ///   - onEnd: is called once, when nobody holds the lease any more.
+  public init(
+    node: NodeContext, revocation: (@Sendable () -> Bool)? = nil,
+    onEnd: (@Sendable () -> Void)? = nil
+  ) {
     self.node = node
+    self.revocation = revocation
     self.onEnd = onEnd
   }
 
   deinit { onEnd?() }
+
+  /// The database is to be removed: whoever does nothing with it now should give it back.
+  public var isRevoked: Bool { revocation?() ?? false }
+}
+
+/// A change of which databases there are.
+public enum DatabaseChange: Equatable, Sendable {
+  case create(DatabaseName)
+  case drop(DatabaseName)
+  case fork(DatabaseName, to: DatabaseName)
+
+  /// Those that it concerns.
+  public var names: [DatabaseName] {
+    switch self {
+    case .create(let name), .drop(let name): [name]
+    case .fork(let source, let name): [source, name]
+    }
+  }
+}
+
+/// Makes and removes databases. Safe to use from any thread.
+public protocol DatabaseAdministration: Sendable {
+  var role: NodeRole { get }
+  var counts: (databases: Int, open: Int) { get }
+
+  /// - Parameter completion: called once, on `loop`; without an error the change is durable.
+  func perform(
+    _ change: DatabaseChange, on loop: any EventLoop,
+    completion: @escaping @Sendable (RequestError?) -> Void)
 }
 
 /// The directory of a node with one database, which is open as long as the node runs.
@@ -39,18 +87,28 @@ public final class SingleDatabase: DatabaseDirectory {
 
   public func acquire(
     _ name: String?, on loop: any EventLoop,
-    completion: @escaping @Sendable (Result<DatabaseLease, RequestError>) -> Void
+    completion: @escaping (Result<DatabaseLease, RequestError>) -> Void
   ) {
-    let result: Result<DatabaseLease, RequestError> =
-      if let name, name != lease.node.databaseName {
-        .failure(.unknownDatabase(name))
-      } else {
-        .success(lease)
-      }
-    if loop.inEventLoop {
-      completion(result)
+    if let name, name != lease.node.databaseName {
+      completion(.failure(.unknownDatabase(name)))
     } else {
-      loop.execute { completion(result) }
+      completion(.success(lease))
     }
+  }
+
+  public var defaultName: String { lease.node.databaseName }
+  public var names: [String] { [lease.node.databaseName] }
+  public var administration: (any DatabaseAdministration)? { nil }
+  public var idleMilliseconds: Int? { nil }
+  public func closeReaders() { lease.node.readers.close() }
+}
+
+extension DatabaseName {
+  /// A name that a client has given.
+  public static func named(_ text: String) throws(RequestError) -> DatabaseName {
+    guard let name = DatabaseName(text) else {
+      throw RequestError(.badRequest, "the name of a database has \(rule)")
+    }
+    return name
   }
 }

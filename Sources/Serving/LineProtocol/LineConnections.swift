@@ -30,6 +30,13 @@ final class LineConnections: Sendable {
     for bound in all { bound.eventLoop.execute { bound.value.drain() } }
   }
 
+  /// Lets those who have asked for nothing since a moment give their databases back.
+  func releaseUnused(since nanoseconds: UInt64) {
+    for bound in all {
+      bound.eventLoop.execute { bound.value.releaseIfUnused(since: nanoseconds) }
+    }
+  }
+
   func abort() {
     for bound in all { bound.eventLoop.execute { bound.value.abort() } }
   }

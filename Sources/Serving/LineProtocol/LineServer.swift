@@ -3,6 +3,7 @@
 import Logging
 import NIOCore
 import NIOPosix
+import Store
 import Synchronization
 
 /// The listening socket of the line protocol, and its connections.
@@ -43,7 +44,7 @@ public final class LineServer: Sendable {
     transport: (any TransportSecurity)? = nil
   ) {
     self.init(
-      directory: SingleDatabase(node), limits: limits, logger: node.logger, group: group,
+      directory: SingleDatabase(node), limits: node.limits, logger: node.logger, group: group,
       verifier: verifier, transport: transport)
   }
 
@@ -85,17 +86,30 @@ public final class LineServer: Sendable {
       }
       .bind(host: host, port: port).get()
     self.channel.withLock { $0 = channel }
+    if let milliseconds = directory.idleMilliseconds { sweep(idleMilliseconds: milliseconds) }
     guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
     return address
   }
 
   /// What serves one client, as a handler of its connection.
   package func makeSession(on loop: any EventLoop) -> any ChannelHandler {
-    LineSession(node: node, loop: loop, connections: connections, verifier: verifier)
+    LineSession(
+      directory: directory, limits: limits, logger: logger, loop: loop, connections: connections,
+      verifier: verifier)
   }
 
-  /// Accepts nobody any more, lets the connections answer what they work on, and closes them and
-  /// the node's readers.
+  /// Lets connections that rest give their databases back.
+  private func sweep(idleMilliseconds: Int) {
+    let pause = TimeAmount.milliseconds(Int64(max(10, min(500, idleMilliseconds / 4))))
+    let connections = connections
+    let task = group.next().scheduleRepeatedTask(initialDelay: pause, delay: pause) { _ in
+      let now = monotonicNanoseconds()
+      connections.releaseUnused(since: now - min(now, UInt64(idleMilliseconds) * 1_000_000))
+    }
+    sweep.withLock { $0 = task }
+  }
+
+  /// Accepts nobody any more, lets the connections answer what they work on, and closes them.
   public func stop() async {
     let channel = channel.withLock { channel in
       defer { channel = nil }
@@ -109,6 +123,5 @@ public final class LineServer: Sendable {
       try? await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
     }
     connections.abort()
-    directory.closeReaders()
   }
 }

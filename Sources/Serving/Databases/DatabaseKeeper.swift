@@ -1,0 +1,25 @@
+// What `OnDemandDatabases` needs of a role: how it opens, closes, makes and removes one database.
+
+import Store
+
+/// An open database of a node that has many.
+public protocol OpenDatabase: AnyObject, Sendable {
+  var node: NodeContext { get }
+  /// Closes it, once nobody uses it; afterwards another run may open it.
+  func close() async
+}
+
+/// Works on the files of databases. For each database one call at a time.
+public protocol DatabaseKeeper: Sendable {
+  func names() -> [DatabaseName]
+  /// Whether there are files of this database, be it known or not.
+  func exists(_ name: DatabaseName) -> Bool
+  /// Opens a database, or makes an empty one: it is durable then.
+  func open(_ name: DatabaseName) async throws -> any OpenDatabase
+  /// Removes a database that is closed, durably.
+  func drop(_ name: DatabaseName) async throws
+  /// Makes a database from the present state of an open one, durably, and leaves it closed.
+  func fork(_ source: any OpenDatabase, named: DatabaseName, to name: DatabaseName) async throws
+  /// What a client is told when one of these fails; the log has the rest.
+  func clientError(_ error: any Error) -> RequestError
+}

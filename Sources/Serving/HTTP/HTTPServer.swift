@@ -1,0 +1,151 @@
+// Accepts clients that speak HTTP/1.1: Turso's client libraries, browsers, curl, Prometheus.
+// Source: docs/HTTP.md
+
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOHTTPCompression
+import NIOPosix
+import NIOWebSocket
+import Synchronization
+
+/// The listening socket for HTTP, and its connections. Safe to use from any thread.
+public final class HTTPServer: Sendable {
+  let directory: any DatabaseDirectory
+  let router: HTTPRouter
+  let limits: ServingLimits
+  let logger: Logger
+  let hrana: HranaServer
+  let verifier: (any CredentialVerifier)?
+  private let transport: (any TransportSecurity)?
+  private let group: any EventLoopGroup
+  private let channel = Mutex<(any Channel)?>(nil)
+  private let connections = Mutex<[ObjectIdentifier: NIOLoopBound<HTTPConnection>]>([:])
+
+  private static let backlog: Int32 = 1024
+  private static let pollMilliseconds: Int64 = 10
+  private static let webSocketFrameBytesMax = 16 << 20
+
+  /// - Parameters:
+  ///   - routes: those of the node beside Hrana's own.
+  ///   - verifier: checks clients' credentials; nil when none are asked for.
+  ///   - transport: TLS; nil for plain text.
+  public init(
+    directory: any DatabaseDirectory, routes: [HTTPRoute] = [], limits: ServingLimits,
+    group: any EventLoopGroup, verifier: (any CredentialVerifier)? = nil,
+    transport: (any TransportSecurity)? = nil, logger: Logger
+  ) {
+    self.directory = directory
+    self.limits = limits
+    self.group = group
+    self.verifier = verifier
+    self.transport = transport
+    self.logger = logger
+    let hrana = HranaServer(limits: limits)
+    self.hrana = hrana
+    router = HTTPRouter(hrana.routes + OperationRoutes.all + routes)
+  }
+
+  /// How many clients are connected.
+  public var connectionCount: Int { connections.withLock { $0.count } }
+
+  /// Begins to accept clients.
+  ///
+  /// - Returns: the address, with the port that was chosen when `port` is 0.
+  /// - Throws: when the address cannot be used.
+  public func start(host: String, port: Int) async throws -> SocketAddress {
+    let logger = logger
+    let channel = try await ServerBootstrap(group: group)
+      .serverChannelOption(.backlog, value: Self.backlog)
+      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .serverChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(AcceptFailures(logger: logger))
+        }
+      }
+      .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .childChannelOption(.allowRemoteHalfClosure, value: true)
+      .childChannelOption(.maxMessagesPerRead, value: 4)
+      .childChannelOption(
+        .recvAllocator,
+        value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: 64 << 10)
+      )
+      .childChannelOption(.writeBufferWaterMark, value: .init(low: 64 << 10, high: 256 << 10))
+      .childChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture { try self.configure(channel) }
+      }
+      .bind(host: host, port: port).get()
+    self.channel.withLock { $0 = channel }
+    guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
+    return address
+  }
+
+  private func configure(_ channel: any Channel) throws {
+    let pipeline = channel.pipeline.syncOperations
+    if let transport { try pipeline.addHandler(transport.serverHandler()) }
+    let connection = HTTPConnection(server: self, loop: channel.eventLoop)
+    let arrivals = HTTPArrivals(connection: connection)
+    let compressor = HTTPResponseCompressor()
+    try pipeline.addHandler(arrivals)
+    let handlers = NIOLoopBound((connection, arrivals, compressor), eventLoop: channel.eventLoop)
+    let upgrader = NIOWebSocketServerUpgrader(
+      maxFrameSize: Self.webSocketFrameBytesMax, automaticErrorHandling: true,
+      shouldUpgrade: { channel, head in
+        channel.eventLoop.makeSucceededFuture(HranaSubprotocol.accept(head))
+      },
+      upgradePipelineHandler: { channel, head in
+        channel.eventLoop.makeCompletedFuture {
+          let pipeline = channel.pipeline.syncOperations
+          let version = HranaSubprotocol.chosen(head.headers)
+          try pipeline.addHandler(
+            HranaSocket(server: self, loop: channel.eventLoop, version: version, head: head))
+        }
+      })
+    try pipeline.configureHTTPServerPipeline(
+      withPipeliningAssistance: true,
+      withServerUpgrade: (
+        upgraders: [upgrader],
+        completionHandler: { context in
+          let (connection, arrivals, compressor) = handlers.value
+          let pipeline = context.pipeline.syncOperations
+          for handler: any RemovableChannelHandler in [arrivals, compressor, connection] {
+            _ = pipeline.removeHandler(handler)
+          }
+        }
+      ), withErrorHandling: true)
+    try pipeline.addHandlers([compressor, connection])
+  }
+
+  /// Accepts nobody any more, lets the connections answer what they work on, and closes them.
+  public func stop() async {
+    let channel = channel.withLock { channel in
+      defer { channel = nil }
+      return channel
+    }
+    try? await channel?.close()
+    for bound in all { bound.eventLoop.execute { bound.value.drain() } }
+    hrana.stop()
+    let rounds = Int64(limits.drainMilliseconds) / Self.pollMilliseconds
+    for _ in 0..<max(1, rounds) where connectionCount > 0 {
+      try? await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
+    }
+    for bound in all { bound.eventLoop.execute { bound.value.close() } }
+  }
+
+  private var all: [NIOLoopBound<HTTPConnection>] { connections.withLock { Array($0.values) } }
+
+  // MARK: For connections
+
+  /// - Returns: false when there are too many; the connection must then be closed.
+  func add(_ connection: HTTPConnection, loop: any EventLoop) -> Bool {
+    let bound = NIOLoopBound(connection, eventLoop: loop)
+    return connections.withLock { connections in
+      connections[ObjectIdentifier(connection)] = bound
+      return connections.count <= limits.connectionsMax
+    }
+  }
+
+  func remove(_ connection: HTTPConnection) {
+    _ = connections.withLock { $0.removeValue(forKey: ObjectIdentifier(connection)) }
+  }
+}

@@ -151,7 +151,8 @@ final class HTTPConnection: ChannelInboundHandler, RemovableChannelHandler {
       size + header.name.utf8.count + header.value.utf8.count + 4
     }
     if size > Self.headerBytesMax {
-      refuse(.requestHeaderFieldsTooLarge, "the headers have more than \(Self.headerBytesMax) bytes")
+      refuse(
+        .requestHeaderFieldsTooLarge, "the headers have more than \(Self.headerBytesMax) bytes")
     } else if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }),
       length > Self.bodyBytesMax
     {
@@ -193,7 +194,8 @@ final class HTTPConnection: ChannelInboundHandler, RemovableChannelHandler {
 
   private func start(_ request: HTTPRequest, _ head: HTTPRequestHead) {
     if request.method == .OPTIONS {
-      return respond(.ok, type: HTTPType.text, ByteBuffer(), HTTPHeaders.crossOrigin, withBody: true)
+      return respond(
+        .ok, type: HTTPType.text, ByteBuffer(), HTTPHeaders.crossOrigin, withBody: true)
     }
     let target = HTTPTarget(request)
     switch server.router.route(request.method, target.path) {

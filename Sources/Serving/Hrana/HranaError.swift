@@ -1,5 +1,5 @@
 // Errors as Turso's clients know them.
-// Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md#errors
+// Source: https://github.com/tursodatabase/libsql, HRANA_3_SPEC
 
 import NIOHTTP1
 

@@ -1,5 +1,5 @@
 // Hrana over WebSocket: many streams on one connection, in JSON.
-// Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md#hrana-over-websockets
+// Source: https://github.com/tursodatabase/libsql, HRANA_3_SPEC
 
 import NIOCore
 import NIOHTTP1
@@ -37,6 +37,8 @@ final class HranaSocket: ChannelInboundHandler {
   private var waiting: [JSONValue] = []
   var texts = HranaTexts()
   var streams: [Int64: HranaStream] = [:]
+  /// Streams that end when what was asked of them is done.
+  var closing: [HranaStream] = []
   var cursors: [Int64: HranaSocketCursor] = [:]
 
   init(server: HTTPServer, loop: any EventLoop, version: HranaSubprotocol, head: HTTPRequestHead) {
@@ -67,8 +69,9 @@ final class HranaSocket: ChannelInboundHandler {
     context = nil
     helloAlarm?.cancel()
     unreadAlarm?.cancel()
-    for stream in streams.values { stream.close() }
+    for stream in Array(streams.values) + closing { stream.close() }
     streams = [:]
+    closing = []
     cursors = [:]
     lease = nil
   }

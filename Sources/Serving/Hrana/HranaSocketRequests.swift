@@ -35,8 +35,7 @@ extension HranaSocket {
       try openStream(Self.id(json, "stream_id"))
       answer(number, "open_stream")
     case .string("close_stream"):
-      streams.removeValue(forKey: try Self.id(json, "stream_id"))?.close()
-      answer(number, "close_stream")
+      closeStream(number, try Self.id(json, "stream_id"))
     case .string("open_cursor"): try openCursor(number, json)
     case .string("fetch_cursor"): try fetch(number, json)
     case .string("close_cursor"):
@@ -71,6 +70,19 @@ extension HranaSocket {
       throw .malformed("this connection has as many streams as it may have")
     }
     streams[id] = HranaStream(id: 0, lease: lease, access: access, loop: loop)
+  }
+
+  /// Clients close a stream without waiting for what they asked of it.
+  private func closeStream(_ number: Int64, _ id: Int64) {
+    guard let stream = streams.removeValue(forKey: id) else {
+      return answer(number, "close_stream")
+    }
+    closing.append(stream)
+    stream.session.run([]) { _ in
+      self.closing.removeAll { $0 === stream }
+      stream.close()
+      self.answer(number, "close_stream")
+    }
   }
 
   private func stream(_ json: JSONValue) throws(HranaFailure) -> HranaStream {

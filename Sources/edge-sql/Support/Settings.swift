@@ -126,7 +126,8 @@ enum Settings {
     "tls", default: "false", "whether client commands connect with TLS", Parse.boolean)
 
   static let all: [any SettingEntry] = [
-    listen, http, streamIdle, ship, upstream, database, name, shipSecretFile, insecure, authKeyFiles,
+    listen, http, streamIdle, ship, upstream, database, name, shipSecretFile, insecure,
+    authKeyFiles,
     authRequireExp, tlsCert, tlsKey, tlsCA, checkpointFrames, scrubRate, scrubInterval, logLevel,
     logFormat, address, token, tokenFile, tls,
   ]

@@ -12,9 +12,9 @@ import Testing
   private static let files = [
     #"{"listen": ":1", "ship": "[::1]:2", "upstream": "a.example:1,b:2", "db": "/var/lib/x.db"}"#,
     #"{"name": "paris-1", "insecure": true, "checkpoint_frames": 1000, "log_format": "json"}"#,
-    #"{"scrub_rate": "32MiB", "scrub_interval": "1.5h", "log_level": "debug", "auth": "\u00e9"}"#,
-    #"{"address": "[::1]:7380", "auth_file": "/a", "ship_secret_file": "/b", "insecure": "off"}"#,
-    #"{"auth": "any text is a credential, whatever it is"}"#, #"{"db": "/var/lib/app/live.db"}"#,
+    #"{"scrub_rate": "32MiB", "scrub_interval": "1.5h", "log_level": "debug", "token": "\u00e9"}"#,
+    #"{"address": "[::1]:7380", "token_file": "/a", "ship_secret_file": "/b", "insecure": "off"}"#,
+    #"{"token": "any text is a credential, whatever it is"}"#, #"{"db": "/var/lib/app/live.db"}"#,
     #"{"checkpoint_frames": 12345}"#,
   ]
 

@@ -37,7 +37,7 @@ public final class NodeProcess {
   ///
   /// - Parameters:
   ///   - database: a file in `directory`, or elsewhere if the path is absolute.
-  ///   - arguments: more flags.
+  ///   - arguments: more flags; with `--data` among them, `database` is a folder of many.
   ///   - launcher, environment: see the properties.
   ///   - ships: whether it listens for replicas.
   ///   - speaksHTTP: whether it listens for clients that speak HTTP.
@@ -78,10 +78,11 @@ public final class NodeProcess {
   private func launch() throws {
     let all =
       [
-        role.rawValue, "--db", database, "--listen", "\(host):\(listenPort)",
+        role.rawValue, arguments.contains("--data") ? "--data" : "--db", database, "--listen",
+        "\(host):\(listenPort)",
         "--http", speaksHTTP ? "\(host):\(httpPort)" : "off",
         "--ship", ships ? "\(host):\(shipPort)" : "off", "--log-format", "text",
-      ] + arguments
+      ] + arguments.filter { $0 != "--data" }
     let errors = open(log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0o644)
     let nothing = open("/dev/null", O_RDONLY | O_CLOEXEC)
     guard errors >= 0, nothing >= 0 else { throw TestFailure("no descriptors for a node") }

@@ -60,6 +60,15 @@ public enum Files {
     return stat(path, &status) == 0 ? Int(status.st_size) : 0
   }
 
+  /// What a symbolic link leads to.
+  public static func target(of link: String) -> String? {
+    var bytes = [UInt8](repeating: 0, count: 4096)
+    let count = bytes.withUnsafeMutableBytes { buffer in
+      buffer.baseAddress.map { readlink(link, $0, buffer.count) } ?? -1
+    }
+    return count > 0 ? String(decoding: bytes[..<count], as: UTF8.self) : nil
+  }
+
   public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
   /// The names in a directory, sorted.

@@ -77,7 +77,8 @@ package final class PrimaryParts: Sendable {
     context = NodeContext(
       role: .primary, databasePath: path, databaseName: name, tracker: database.tracker,
       logWatch: database.logWatch, primary: writer, limits: options.limits, health: health,
-      scrubber: scrubber, status: { status.make() }, pages: { pages }, contactMilliseconds: { 0 }, logger: logger)
+      scrubber: scrubber, status: { status.make() }, pages: { pages }, contactMilliseconds: { 0 },
+      logger: logger)
     self.database = database
     self.ring = ring
     self.pages = pages

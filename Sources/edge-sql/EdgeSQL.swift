@@ -14,8 +14,7 @@ struct EdgeSQL: AsyncParsableCommand {
       PrimaryCommand.self, ReplicaCommand.self, ShellCommand.self, QueryCommand.self,
       StatusCommand.self, BackupCommand.self, RestoreCommand.self, VerifyCommand.self,
       TokenCommand.self, PromoteCommand.self, DemoteCommand.self, InspectCommand.self,
-      DoctorCommand.self,
-      BenchCommand.self,
+      DoctorCommand.self, DatabaseCommand.self, BenchCommand.self,
     ])
 
   static func main() async {

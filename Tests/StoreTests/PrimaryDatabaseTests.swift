@@ -84,7 +84,8 @@ import WALShip
     #expect(pwrite(descriptor, Array(old), 48, 0) == 48)
     // It may also have died within the second copy.
     if !isWhole { try Files.flipBit(index, at: 48 + 20) }
-    let watcher = try LogWatcher(
+    let watcher = try LogWatcher()
+    _ = try watcher.add(
       databasePath: path, watch: database.logWatch, tracker: database.tracker, notify: {})
     watcher.start()
     defer { watcher.stop() }

@@ -62,7 +62,11 @@ extension OnDemandDatabases {
     }
     let bound = NIOLoopBound(call, eventLoop: call.loop)
     perform(change, on: call.loop) { error in
-      if let error { bound.value.refuse(error) } else { bound.value.answer(.ok, json: "{\"ok\":true}") }
+      if let error {
+        bound.value.refuse(error)
+      } else {
+        bound.value.answer(.ok, json: "{\"ok\":true}")
+      }
     }
   }
 }

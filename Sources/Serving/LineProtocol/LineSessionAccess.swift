@@ -34,7 +34,8 @@ extension LineSession {
     let needed = needed(for: plan)
     guard level < needed else { return nil }
     // Who may not even read is not told that there is something.
-    return level == .none ? .unknownDatabase(lease?.node.databaseName ?? chosen) : .denied(level, needs: needed)
+    return level == .none
+      ? .unknownDatabase(lease?.node.databaseName ?? chosen) : .denied(level, needs: needed)
   }
 
   private func needed(for plan: LinePlan) -> AccessLevel {

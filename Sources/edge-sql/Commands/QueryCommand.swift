@@ -117,6 +117,8 @@ struct RequestFlags: ParsableArguments {
   @Option(help: "Idempotency key of a write: repeating it has no further effect.")
   var key: String?
   @Option(help: "How long the statement may run.") var timeoutMs: Int?
+  @Option(help: ArgumentHelp("Which database of a node with --data.", valueName: "name"))
+  var database: String?
 
   func options(token: String?) throws -> RequestLineOptions {
     if (read == .bounded) != (maxLagMs != nil) {
@@ -130,6 +132,7 @@ struct RequestFlags: ParsableArguments {
     options.onLag = onLag
     options.key = key
     options.timeoutMilliseconds = timeoutMs
+    options.database = database
     return options
   }
 

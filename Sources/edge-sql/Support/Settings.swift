@@ -85,6 +85,14 @@ enum Settings {
     "upstream", "the ship address of the node to follow: HOST:PORT, or several with commas",
     Parse.upstreams)
   static let database = Setting("db", "the database file", Parse.path)
+  static let data = Setting(
+    "data", "the folder of a primary that serves many databases, in place of one file", Parse.path)
+  static let databaseIdle = Setting(
+    "database_idle", default: "60s", "how long one of many databases stays open without use",
+    Parse.milliseconds)
+  static let databasesOpen = Setting(
+    "databases_open", default: "100", "the most of many databases that are open at once",
+    Parse.integer(1...10_000))
   static let name = Setting("name", "what this node calls itself", Parse.nodeName)
   static let shipSecretFile = Setting(
     "ship_secret_file", "a file with the secret that primary and replicas share", Parse.path)
@@ -126,7 +134,8 @@ enum Settings {
     "tls", default: "false", "whether client commands connect with TLS", Parse.boolean)
 
   static let all: [any SettingEntry] = [
-    listen, http, streamIdle, ship, upstream, database, name, shipSecretFile, insecure,
+    listen, http, streamIdle, ship, upstream, database, data, databaseIdle, databasesOpen,
+    name, shipSecretFile, insecure,
     authKeyFiles,
     authRequireExp, tlsCert, tlsKey, tlsCA, checkpointFrames, scrubRate, scrubInterval, logLevel,
     logFormat, address, token, tokenFile, tls,

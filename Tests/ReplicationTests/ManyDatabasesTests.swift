@@ -183,7 +183,7 @@ extension LineConnection {
         // The connection stays, and does not keep it open.
         try eventually("the database closed") { node.openCount == 0 }
         let path = directory.file("a.db")
-        #expect(!Self.openFiles.contains { $0.hasPrefix(path) })
+        try eventually("\(path) is open") { !Self.openFiles.contains { $0.hasPrefix(path) } }
         try client.run("INSERT INTO t VALUES (\(round))", in: "a")
         #expect(try client.run("SELECT count(*) FROM t", in: "a").integer == Int64(round))
       }
@@ -223,13 +223,18 @@ extension LineConnection {
     try await withDataNode(directory, idleMilliseconds: 50) { (node) async throws in
       let client = try node.connect()
       try client.command(".db create a")
-      let first = try client.run("CREATE TABLE t(v)", in: "a").token
+      try client.run("CREATE TABLE t(v)", in: "a")
       try eventually("the database closed") { node.openCount == 0 }
       let result = try sqlite.run([directory.file("a.db"), "INSERT INTO t VALUES (7)"])
       #expect(result.succeeded)
-      let read = try client.run("SELECT v FROM t", in: "a")
-      #expect(read.integer == 7)
-      #expect(read.token != first)
+      let other = try node.connect()
+      #expect(try other.run("SELECT v FROM t", in: "a").integer == 7)
+      // While it is open, they are captured as they come.
+      try other.command(".use a")
+      try other.run("BEGIN")
+      #expect(try sqlite.run([directory.file("a.db"), "INSERT INTO t VALUES (8)"]).succeeded)
+      try other.run("COMMIT")
+      #expect(try other.integer("SELECT max(v) FROM t") == 8)
     }
   }
 
@@ -244,6 +249,7 @@ extension LineConnection {
         try client.run("CREATE TABLE t(v)", in: name)
       }
       try idle.command(".use a")
+      try idle.run("SELECT * FROM t")
       try client.command(".db drop a")
       #expect(try client.databases == ["keep"])
       #expect(!Files.names(in: directory.path).contains { $0.hasPrefix("a.") })
@@ -253,6 +259,9 @@ extension LineConnection {
       // The name can be taken again, and nothing of the former one comes back.
       try client.command(".db create a")
       #expect(try client.query("SELECT * FROM t", [], [("db", "a")]).error == "SQLITE_ERROR")
+      // Who has seen the former one is told so, once.
+      #expect(try idle.query("SELECT 1").error == "TOKEN_EPOCH")
+      #expect(try idle.query("SELECT 1").error == nil)
     }
   }
 

@@ -133,9 +133,12 @@ extension LineSession {
         guard level == .admin else { throw .denied(level, needs: .admin) }
       }
     } catch { return answer(head, error: error) }
-    if case .drop(let name) = change, leaseName == name.text {
-      guard case .none = transaction else { return answer(head, error: Self.staysInTransaction) }
-      release()
+    if case .drop(let name) = change {
+      if leaseName == name.text {
+        guard case .none = transaction else { return answer(head, error: Self.staysInTransaction) }
+        release()
+      }
+      // Who removes a database knows that what was seen of it is gone.
       seenElsewhere[name.text] = nil
     }
     suspend()

@@ -54,6 +54,85 @@ extension NodeTests {
       #expect(try node.connect().request(".db create a").error == nil)
     }
 
+    @Test func databasesOverHTTP() throws {
+      let directory = try TestDirectory()
+      let node = try NodeProcess(
+        .primary, in: directory, database: "data", arguments: ["--data"], ships: false,
+        speaksHTTP: true)
+      func status(_ method: String, _ path: String) throws -> Int {
+        try node.http(method, path).status
+      }
+      #expect(try node.http("GET", "/health").status == 200)
+      #expect(try status("POST", "/v1/databases/app") == 200)
+      #expect(try status("POST", "/v1/databases/app") == 409)
+      for name in ["A", "a.b", "%2e%2e", "a%2fb"] {
+        #expect(try status("POST", "/v1/databases/\(name)") == 400, "\(name)")
+      }
+      let body = #"{"stmt":{"sql":"CREATE TABLE t(v)"}}"#
+      let insert = #"{"stmt":{"sql":"INSERT INTO t VALUES (1)"}}"#
+      #expect(
+        try node.http("POST", "/v1/execute", body, headers: ["x-namespace: app"]).status == 200)
+      #expect(try node.http("POST", "/dev/app/v1/execute", insert).status == 200)
+      #expect(try node.http("POST", "/dev/other/v1/execute", insert).status == 404)
+      #expect(try node.http("POST", "/v1/execute", insert).status == 404)
+      #expect(try status("POST", "/v1/databases/app/fork/copy") == 200)
+      #expect(try status("POST", "/v1/databases/none/fork/more") == 404)
+      let names = try node.http("GET", "/v1/databases").json["databases"]?.elements
+      #expect(names?.compactMap(\.text) == ["app", "copy"])
+      #expect(try status("DELETE", "/v1/databases/app") == 200)
+      #expect(try status("DELETE", "/v1/databases/app") == 404)
+      let count = #"{"stmt":{"sql":"SELECT count(*) FROM t"}}"#
+      #expect(try node.http("POST", "/dev/copy/v1/execute", count).status == 200)
+      #expect(try node.http("POST", "/dev/app/v1/execute", count).status == 404)
+    }
+
+    /// What a client may not read is to it as if it were not there, and is not opened for it.
+    @Test func rightsAreThoseToEachDatabase() async throws {
+      let directory = try TestDirectory()
+      let tokens = try await TestTokens()
+      let node = try NodeProcess(
+        .primary, in: directory, database: "data",
+        arguments: ["--data", "--auth-jwt-key-file", try tokens.keyFile(in: directory)],
+        ships: false, speaksHTTP: true)
+      let end = "\"exp\":\(TestTokens.nowSeconds + 3600)"
+      let operatorToken = try tokens.signed("{\"a\":\"admin\",\(end)}")
+      let tenantToken = try tokens.signed("{\"p\":{\"rw\":{\"ns\":[\"mine\"]}},\(end)}")
+      func connect(_ token: String) throws -> LineConnection {
+        let client = try node.connect()
+        #expect(try client.request("{\"auth\":\"\(token)\"}").error == nil)
+        return client
+      }
+      let stranger = try node.connect()
+      for line in [".databases", ".db create x", ".use mine", "SELECT 1"] {
+        #expect(try stranger.request(line).error == "AUTH_REQUIRED", "\(line)")
+      }
+      let admin = try connect(operatorToken)
+      for name in ["mine", "theirs"] {
+        #expect(try admin.request(".db create \(name)").error == nil)
+      }
+      let tenant = try connect(tenantToken)
+      #expect(try tenant.request(".databases").json["databases"]?.elements == ["mine"])
+      #expect(try tenant.query("CREATE TABLE t(v)", [], [("db", "mine")]).error == nil)
+      for name in ["theirs", "none"] {
+        let answer = try tenant.query("SELECT 1", [], [("db", .string(name))])
+        #expect(answer.error == "DATABASE_NOT_FOUND")
+        #expect(try tenant.request(".use \(name)").error == "DATABASE_NOT_FOUND")
+        #expect(try tenant.request(".db drop \(name)").error == "AUTH_DENIED")
+      }
+      for line in ["create new", "drop mine", "fork mine new"] {
+        #expect(try tenant.request(".db \(line)").error == "AUTH_DENIED", "\(line)")
+      }
+      let bearer = ["Authorization: Bearer \(tenantToken)"]
+      #expect(try node.http("GET", "/v1/databases").status == 401)
+      #expect(try node.http("POST", "/v1/databases/x").status == 401)
+      #expect(
+        try node.http("GET", "/v1/databases", headers: bearer).body.contains("theirs") == false)
+      #expect(try node.http("DELETE", "/v1/databases/mine", headers: bearer).status == 403)
+      #expect(try node.http("GET", "/dev/theirs/dump", headers: bearer).status == 404)
+      #expect(try node.http("GET", "/dev/mine/dump", headers: bearer).status == 200)
+      #expect(try admin.request(".databases").json["databases"]?.elements == ["mine", "theirs"])
+    }
+
     /// What a closed database costs is a name.
     @Test func fiveThousandIdleDatabases() throws {
       let count = 5000

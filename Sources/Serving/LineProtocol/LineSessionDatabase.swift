@@ -67,12 +67,24 @@ extension LineSession {
           session.release()
           session.lease = lease
           session.leaseName = name
-          session.seen = session.seenElsewhere.removeValue(forKey: name)
-          then(nil)
+          then(session.remember(name, lease.node.tracker.position))
         case .failure(let error): then(error)
         }
       }
     }
+  }
+
+  /// Finds what the client has seen of the present database.
+  ///
+  /// - Returns: what it must be told, once, when that is gone.
+  private func remember(_ name: String, _ position: Position) -> RequestError? {
+    guard let token = seenElsewhere.removeValue(forKey: name) else { return nil }
+    guard token.database == position.database.short else {
+      return RequestError(
+        .tokenEpoch, "what this connection saw of \(name) is gone: the database was made anew")
+    }
+    seen = token
+    return nil
   }
 
   /// Gives the database back.

@@ -109,7 +109,9 @@ public final class ReadPool: Sendable {
       return true
     }
     guard isNeeded else { return }
-    loop.scheduleTask(in: .seconds(Self.sweepSeconds)) { self.sweep(on: loop) }
+    loop.scheduleTask(in: .seconds(Self.sweepSeconds)) { [weak self] in
+      self?.sweep(on: loop)
+    }
   }
 
   /// Closes readers without work, and sends those away who have waited too long for one.

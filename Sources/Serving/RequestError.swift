@@ -25,6 +25,11 @@ public struct RequestError: Error, Equatable, Sendable, CustomStringConvertible 
   }
 
   public var description: String { "\(code): \(message)" }
+
+  /// A node has no database of this name, or the client may not know whether it has.
+  public static func unknownDatabase(_ name: String) -> RequestError {
+    RequestError(.databaseNotFound, "there is no database \(name.prefix(64)) on this node")
+  }
 }
 
 /// The codes that are ours and not SQLite's.

@@ -56,7 +56,7 @@ extension LineSession {
     case ("pages", 2), ("pages", 3): sendPages(arguments, head)
     case ("use", 1):
       guard arguments[0] == node.databaseName else {
-        return answer(head, error: unknownDatabase(arguments[0]))
+        return answer(head, error: .unknownDatabase(arguments[0]))
       }
       answerOK(head)
     case ("databases", 0):

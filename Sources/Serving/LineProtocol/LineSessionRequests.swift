@@ -67,13 +67,9 @@ extension LineSession {
 
   /// What is wrong with the options of a request.
   private func refusal(of plan: LinePlan, _ options: RequestOptions) -> RequestError? {
-    if let name = options.database, name != node.databaseName { return unknownDatabase(name) }
+    if let name = options.database, name != node.databaseName { return .unknownDatabase(name) }
     guard options.idempotencyKey != nil else { return nil }
     return RequestError(.badRequest, "\"key\" is for writes outside of transactions")
-  }
-
-  func unknownDatabase(_ name: String) -> RequestError {
-    RequestError(.databaseNotFound, "there is no database \(name.prefix(64)) on this node")
   }
 
   // MARK: Kinds

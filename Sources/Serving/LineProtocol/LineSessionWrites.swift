@@ -45,7 +45,7 @@ extension LineSession {
   /// A write needs no token, but one of a lost history shows that the client builds on what no
   /// longer is.
   private func refusal(ofWrite options: RequestOptions) -> RequestError? {
-    if let name = options.database, name != node.databaseName { return unknownDatabase(name) }
+    if let name = options.database, name != node.databaseName { return .unknownDatabase(name) }
     guard case .failed(let error) = node.gate.admit(tokens(options)) else { return nil }
     forget(ifLost: error)
     return error

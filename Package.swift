@@ -6,9 +6,12 @@ let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioWebSocket = Target.Dependency.product(name: "NIOWebSocket", package: "swift-nio")
 let nioCompression = Target.Dependency.product(
   name: "NIOHTTPCompression", package: "swift-nio-extras")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let jwt = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
 let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
+let signals = Target.Dependency.product(
+  name: "UnixSignals", package: "swift-service-lifecycle")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
@@ -54,7 +57,9 @@ let package = Package(
         metrics, crypto, collections,
       ]),
     .target(
-      name: "Access", dependencies: ["Serving", "Store", nioCore, nioSSL, jwt, crypto, logging]),
+      name: "Access", dependencies: [
+        "Serving", "Store", nioCore, nioPosix, nioSSL, nioTLS, jwt, crypto, logging,
+      ]),
     .target(
       name: "Primary",
       dependencies: ["Serving", "Store", "WALShip", nioCore, nioPosix, logging, lifecycle]),
@@ -64,8 +69,8 @@ let package = Package(
     .executableTarget(
       name: "edge-sql",
       dependencies: [
-        "Access", "Primary", "Replica", "Serving", "Store", "WALShip", logging, lifecycle, nioCore,
-        nioPosix,
+        "Access", "Primary", "Replica", "Serving", "Store", "WALShip", logging, lifecycle, signals,
+        nioCore, nioPosix,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ]),
@@ -82,7 +87,8 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
-      name: "EdgeTesting", dependencies: ["Access", "Primary", "Replica", "Serving", "Store", "WALShip"]),
+      name: "EdgeTesting",
+      dependencies: ["Access", "Primary", "Replica", "Serving", "Store", "WALShip", crypto]),
     .target(name: "TestTraits", dependencies: ["EdgeTesting"], path: "Tests/TestTraits"),
     .testTarget(
       name: "WALShipTests", dependencies: ["WALShip", "EdgeTesting"],

@@ -72,8 +72,17 @@ unfinished() {
     END { for (name in open) print "not ended: " name }' "$log"
 }
 
+# Issues, what was said about each, and tests that failed.
+issues() {
+  awk '
+    /^✘ Test run with / { said = 0; next }
+    /^✘ Test .* (recorded|failed)/ { said = 1; print; next }
+    /^↳ / { if (said) print; next }
+    { said = 0 }' "$log"
+}
+
 {
-  grep -E '^✘ Test .* (recorded|failed)' "$log" | grep -v '^✘ Test run with ' | cut -c 1-2000 | head -n 40 || true
+  issues | cut -c 1-2000 | head -n 60 || true
   tail -n 1 "$stacks" 2>/dev/null || true
   grep -E '^/.*: (warning|error): ' "$build" | grep -v '/checkouts/' | sort -u || true
   if grep -E '^. Test run with [0-9]+ test' "$log" | tail -n 1; then

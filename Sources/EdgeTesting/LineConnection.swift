@@ -1,5 +1,6 @@
 // A client of the line protocol that blocks, with a deadline for everything.
 
+import Access
 import Glibc
 import Serving
 
@@ -14,9 +15,15 @@ public final class LineConnection {
   /// For each line.
   public var seconds: Double = 60
 
-  public init(port: Int, host: String = "127.0.0.1", receiveBytes: Int32? = nil) throws {
+  /// - Parameter transport: TLS; nil for plain text.
+  public init(
+    port: Int, host: String = "127.0.0.1", receiveBytes: Int32? = nil,
+    transport: (any TransportSecurity)? = nil
+  ) throws {
     self.port = port
-    descriptor = try Socket.connect(port, host: host, receiveBytes: receiveBytes)
+    let connected = try Socket.connect(port, host: host, receiveBytes: receiveBytes)
+    descriptor =
+      try transport.map { try TLSTunnel.open(connected, host: host, transport: $0) } ?? connected
   }
 
   deinit { close(descriptor) }
@@ -90,6 +97,14 @@ public final class LineConnection {
   public func request(_ line: String) throws -> Answer {
     try send(line + "\n")
     return try receive()
+  }
+
+  /// Presents a credential.
+  @discardableResult
+  public func authenticate(_ token: String) throws -> Answer {
+    var output = OutputBytes()
+    JSONValue.object([.init("auth", .string(token))]).write(into: &output)
+    return try request(output.string)
   }
 
   /// The answer to the oldest request without one.

@@ -16,6 +16,10 @@ public final class NodeProcess {
   public var arguments: [String]
   /// A program, and arguments before those of the node, that becomes the node: `prlimit`, a shell.
   public var launcher: [String] = []
+  /// What its clients present.
+  public var token: String?
+  /// How its clients connect; nil for plain text.
+  public var transport: (any TransportSecurity)?
   /// Added to the environment of the next start.
   public var environment: [String: String] = [:]
   public private(set) var listenPort = 0
@@ -132,6 +136,9 @@ public final class NodeProcess {
     return status
   }
 
+  /// Any signal.
+  public func signal(_ number: Int32) { process?.signal(number) }
+
   public func suspend() { process?.signal(SIGSTOP) }
   public func resume() { process?.signal(SIGCONT) }
 
@@ -146,7 +153,13 @@ public final class NodeProcess {
   // MARK: Clients
 
   public func connect(receiveBytes: Int32? = nil) throws -> LineConnection {
-    try LineConnection(port: listenPort, receiveBytes: receiveBytes)
+    let connection = try LineConnection(
+      port: listenPort, receiveBytes: receiveBytes, transport: transport)
+    if let token {
+      let answer = try connection.authenticate(token)
+      if let code = answer.error { throw TestFailure("\(code): \(answer.message)") }
+    }
+    return connection
   }
 
   /// The answer to `.status`.

@@ -56,7 +56,11 @@ public final class PrimaryService: Service, Sendable {
         return try PrimaryParts(
           database: database, options: options, writerThread: thread, timers: group.next())
       }
-      let lineServer = options.listen.map { _ in LineServer(node: parts.context, group: group) }
+      let lineServer = options.listen.map { _ in
+        LineServer(
+          node: parts.context, group: group, verifier: options.verifier,
+          transport: options.transport)
+      }
       shipAddress =
         try await options.ship.asyncMap { address in
           try await parts.shipServer?.start(host: address.host, port: address.port)

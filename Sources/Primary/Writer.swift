@@ -62,6 +62,7 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     completion: @escaping @Sendable (EngineResponse) -> Void
   ) {
     let pending = Pending(request: request, loop: loop, completion: completion)
+    if let refusal = request.accessRefusal { return answer([pending], with: .failed(refusal)) }
     switch request.work {
     case .read: reads.submit(pending)
     case .write, .position, .begin, .proceed, .abandon:

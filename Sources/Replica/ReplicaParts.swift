@@ -50,7 +50,8 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
       ring: ring, loop: loop, logger: options.logger)
     upstream = Upstream(
       loop: loop, content: content, addresses: configuration.upstreams, node: node,
-      secret: options.secret, logger: options.logger, link: link ?? connectByTCP)
+      secret: options.secret, logger: options.logger,
+      link: link ?? connectByTCP(options.shipTransport))
   }
 
   /// The database, once there is one.
@@ -117,7 +118,8 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
             upstream.status.contactMilliseconds(now: monotonicNanoseconds())
               ?? ShipHeartbeat.noContactMilliseconds
           }, doubt: { scrubber.request() }),
-        secret: options.secret, logger: logger, loop: shipLoop)
+        secret: options.secret, transport: options.shipTransport, logger: logger,
+        loop: shipLoop)
     }
     let context = NodeContext(
       role: .replica, databasePath: database.path, tracker: database.tracker,

@@ -123,7 +123,10 @@ public final class ReplicaService: Service, Sendable {
     let made = parts.makeServing(
       database, status: { status.make() },
       pages: { [weak self] in self?.serving.withLock { $0 != nil } ?? false })
-    let lineServer = clientGroup.map { LineServer(node: made.context, group: $0) }
+    let lineServer = clientGroup.map {
+      LineServer(
+        node: made.context, group: $0, verifier: options.verifier, transport: options.transport)
+    }
     let listenAddress =
       try await options.listen.asyncMap {
         try await lineServer?.start(host: $0.host, port: $0.port)

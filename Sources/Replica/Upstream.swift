@@ -63,7 +63,7 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
 
   init(
     loop: any EventLoop, content: ReplicaContent, addresses: [NodeAddress], node: NodeIdentity,
-    secret: ShipSecret?, logger: Logger, link: @escaping UpstreamLink = connectByTCP
+    secret: ShipSecret?, logger: Logger, link: @escaping UpstreamLink = connectByTCP(nil)
   ) {
     self.link = link
     self.loop = loop

@@ -13,8 +13,14 @@ package typealias UpstreamLink = (
 ) -> EventLoopFuture<Void>
 
 /// Connects over TCP.
-func connectByTCP(
-  _ address: NodeAddress, _ loop: any EventLoop,
+///
+/// - Parameter transport: TLS; nil for plain text.
+func connectByTCP(_ transport: (any TransportSecurity)?) -> UpstreamLink {
+  { address, loop, handler in connect(to: address, on: loop, transport, handler) }
+}
+
+private func connect(
+  to address: NodeAddress, on loop: any EventLoop, _ transport: (any TransportSecurity)?,
   _ handler: @escaping @Sendable () -> any ChannelInboundHandler
 ) -> EventLoopFuture<Void> {
   ClientBootstrap(group: loop)
@@ -27,7 +33,9 @@ func connectByTCP(
     .connectTimeout(.seconds(5))
     .channelInitializer { channel in
       channel.eventLoop.makeCompletedFuture {
-        try channel.pipeline.syncOperations.addHandler(handler())
+        let pipeline = channel.pipeline.syncOperations
+        if let transport { try pipeline.addHandler(transport.clientHandler(host: address.host)) }
+        try pipeline.addHandler(handler())
       }
     }
     .connect(host: address.host, port: address.port)

@@ -56,7 +56,11 @@ final class UpstreamSession: ChannelInboundHandler {
   }
 
   func channelInactive(context: ChannelHandlerContext) {
-    close(reason: "the upstream closed the link")
+    if case .hello = phase {
+      close(reason: "the upstream closed the link at once: does it want TLS (--tls-ca)?")
+    } else {
+      close(reason: "the upstream closed the link")
+    }
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) { close(reason: brief(error)) }

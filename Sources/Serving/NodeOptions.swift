@@ -26,6 +26,12 @@ public struct NodeOptions: Sendable {
   public var name = ""
   /// The secret that nodes share; nil when they need none.
   public var secret: ShipSecret?
+  /// Checks the credentials of clients; nil when none are asked for.
+  public var verifier: (any CredentialVerifier)?
+  /// TLS where clients connect; nil for plain text.
+  public var transport: (any TransportSecurity)?
+  /// TLS between nodes, for followers and for the way to the upstream; nil for plain text.
+  public var shipTransport: (any TransportSecurity)?
   public var limits = ServingLimits()
   /// Frames in the WAL from which on it is copied into the file.
   public var checkpointFrames: UInt32 = 1000

@@ -12,6 +12,8 @@ public struct ServingLimits: Equatable, Sendable {
   public var lineBytesMax = 1 << 20
   /// How long the rest of a line may take once it has begun.
   public var lineMilliseconds = 10_000
+  /// How long a client may wait before it shows its credential, where one is asked for.
+  public var credentialMilliseconds = 10_000
   /// How long a client may leave its answers unread before it is cut off.
   public var unreadMilliseconds = 60_000
   /// Requests of one connection that wait for their turn, in bytes; then its socket is not read.

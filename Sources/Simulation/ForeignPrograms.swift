@@ -94,7 +94,11 @@ final class ForeignPrograms {
   private func toggleLongReader() {
     let node = simulation.nodes[pick(simulation.nodes.count)]
     if let reader = longReaders.removeValue(forKey: node.number) {
-      let seen = node.disk.foreign { try? reader.connection.query(Self.snapshotQuery) }
+      let seen = node.disk.foreign { () -> [[Value]]? in
+        // What the reader has cached would hide what became of the files.
+        try? reader.connection.execute("PRAGMA shrink_memory")
+        return try? reader.connection.query(Self.snapshotQuery)
+      }
       if let seen, seen != reader.seen, node.disk.remains == nil, !node.isRotten {
         simulation.violation =
           simulation.violation

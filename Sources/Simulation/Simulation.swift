@@ -232,7 +232,7 @@ package final class Simulation {
       try record.note(
         transaction.position, node.image(through: transaction.place.frame), on: node.name)
     } catch {
-      violation = violation ?? (error as? Violation)
+      violation = violation ?? error
     }
   }
 }

@@ -13,7 +13,8 @@ struct EdgeSQL: AsyncParsableCommand {
     subcommands: [
       PrimaryCommand.self, ReplicaCommand.self, ShellCommand.self, QueryCommand.self,
       StatusCommand.self, BackupCommand.self, RestoreCommand.self, VerifyCommand.self,
-      PromoteCommand.self, DemoteCommand.self, InspectCommand.self, DoctorCommand.self,
+      TokenCommand.self, PromoteCommand.self, DemoteCommand.self, InspectCommand.self,
+      DoctorCommand.self,
       BenchCommand.self,
     ])
 

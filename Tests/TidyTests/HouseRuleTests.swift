@@ -73,7 +73,8 @@ import Testing
   @Test func testsWaitOnConditionsAndDoNotSleep() {
     let pattern = /\b(u|nano|thread)?sleep\(|\bTask\.yield\(/.ignoresCase()
     for file in Repository.tests where !Self.mayWait.contains(file.path) {
-      report(file.findings(of: "leep(", "yield(", in: pattern, "wait on a condition with a deadline"))
+      report(
+        file.findings(of: "leep(", "yield(", in: pattern, "wait on a condition with a deadline"))
     }
   }
 

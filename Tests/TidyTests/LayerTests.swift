@@ -12,7 +12,8 @@ import Testing
       "Logging", "CoreMetrics", "Crypto", "DequeModule", "Synchronization",
     ],
     "Access": [
-      "Serving", "Store", "NIOCore", "NIOSSL", "JWTKit", "Crypto", "Logging", "Synchronization",
+      "Serving", "Store", "NIOCore", "NIOPosix", "NIOSSL", "NIOTLS", "JWTKit", "Crypto", "Logging",
+      "Glibc", "Synchronization",
     ],
     "Primary": [
       "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging", "ServiceLifecycle",
@@ -23,12 +24,14 @@ import Testing
       "Synchronization",
     ],
     "edge-sql": [
-      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging",
-      "ServiceLifecycle", "ArgumentParser", "Histogram", "Glibc", "Synchronization",
+      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix",
+      "Logging",
+      "ServiceLifecycle", "UnixSignals", "ArgumentParser", "Histogram", "Glibc", "Synchronization",
     ],
     "EdgeTesting": [
-      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix", "Logging",
-      "ServiceLifecycle", "Glibc", "Synchronization",
+      "Access", "Primary", "Replica", "Serving", "Store", "WALShip", "NIOCore", "NIOPosix",
+      "Logging",
+      "ServiceLifecycle", "Crypto", "Glibc", "Synchronization",
     ],
     "Simulation": [
       "EdgeTesting", "Primary", "Replica", "Serving", "Store", "WALShip", "CSQLite", "NIOCore",

@@ -20,7 +20,7 @@ public struct DecoderCheck: Sendable, CustomStringConvertible {
   public var description: String { name }
 
   public static let all: [DecoderCheck] =
-    shipChecks + pageChecks + engineChecks + fileChecks + lineChecks
+    shipChecks + pageChecks + engineChecks + fileChecks + lineChecks + credentialChecks
 
   /// The check of this name; nil when there is none.
   public static func named(_ name: String) -> DecoderCheck? { all.first { $0.name == name } }

@@ -144,7 +144,8 @@ public final class AppendLoad: Workload {
 
     private func readWithToken(_ list: Int) -> Bool {
       guard !token.isEmpty else { return true }
-      switch client.send(line(list, "\"token\":\"\(token)\",\"wait_ms\":2000")) {
+      let shown = line(list, "\"token\":\"\(token)\",\"wait_ms\":2000")
+      switch client.send(shown, showing: token) {
       case .answered(let answer):
         let values = note(answer, of: list)
         token = answer.token ?? token

@@ -93,7 +93,7 @@ public final class CounterLoad: Workload {
       let line = """
         {"sql":"SELECT n FROM counter WHERE id = ?","args":[\(id)],"token":"\(text)","wait_ms":2000}
         """
-      switch client.send(line) {
+      switch client.send(line, showing: text) {
       case .answered(let answer):
         if (answer.integer ?? -1) < last.value {
           client.tally.violate("port \(client.port) shows \(answer.json) at \(text)")

@@ -2,6 +2,7 @@
 // is there in the end.
 
 import Store
+import WALShip
 
 /// Clients on threads of their own. Each kind of workload looks at other promises.
 public protocol Workload: Sendable {
@@ -44,14 +45,16 @@ public final class WorkloadSet: Sendable {
   ///   - ports: nodes that the clients go to, one after the other.
   ///   - run: tells the data of one set from those of another set on the same database.
   ///   - tolerated: codes of errors that the faults of a test may cause.
+  ///   - epochsLostBelow: nodes may still be in an epoch below this one when the clients begin, and
+  ///     its history is lost: a client that sees it there gets TOKEN_EPOCH afterwards.
   ///   - pauseSeconds: between two requests of a client.
   public init(
     ports: [Int], run: Int = 0, random: inout SeededGenerator, tolerated: Set<String> = [],
-    pauseSeconds: Double = 0
+    epochsLostBelow: Epoch = Epoch(0), pauseSeconds: Double = 0
   ) {
-    var tallies: [WorkloadTally] = []
-    for _ in 0..<4 {
-      tallies.append(WorkloadTally(tolerated: tolerated, pauseSeconds: pauseSeconds))
+    let tallies = (0..<4).map { _ in
+      WorkloadTally(
+        tolerated: tolerated, epochsLostBelow: epochsLostBelow, pauseSeconds: pauseSeconds)
     }
     workloads = [
       BankLoad(ports: ports, run: run, random: &random, tally: tallies[0]),

@@ -3,6 +3,7 @@
 
 import Serving
 import Synchronization
+import WALShip
 
 /// One client of several nodes. It belongs to one thread.
 public final class WorkloadClient {
@@ -21,6 +22,8 @@ public final class WorkloadClient {
   private var connection: LineConnection?
   private var requestsLeft = 0
   private var random: SeededGenerator
+  /// Of the last answer on the present connection, which its node remembers.
+  private var sessionEpoch: Epoch?
   /// The node of the last request.
   public var port: Int { ports[place] }
 
@@ -35,16 +38,23 @@ public final class WorkloadClient {
 
   /// Sends a line to the present node, and waits for the answer.
   ///
+  /// - Parameter token: what the line shows.
   /// - Returns: nil when the workload ends and nothing was sent.
-  public func send(_ line: String) -> Outcome? {
+  public func send(_ line: String, showing token: String = "") -> Outcome? {
     guard let connection = open() else { return nil }
     requestsLeft -= 1
     if tally.pauseSeconds > 0 { elapse(seconds: tally.pauseSeconds) }
     do {
       let answer = try connection.request(line)
-      guard let code = answer.error else { return .answered(answer) }
+      guard let code = answer.error else {
+        sessionEpoch = answer.token.flatMap { Token($0) }?.epoch ?? sessionEpoch
+        return .answered(answer)
+      }
       if code == "OUTCOME_UNKNOWN" { return .unknown }
-      tally.count(code, retry: answer.retry, message: answer.message)
+      let isLost = code == "TOKEN_EPOCH" && tally.isLost(Token(token)?.epoch, sessionEpoch)
+      tally.count(code, retry: answer.retry || isLost, message: answer.message)
+      // The node has forgotten it.
+      if code == "TOKEN_EPOCH" { sessionEpoch = nil }
       return .refused(code: code)
     } catch {
       self.connection = nil
@@ -62,6 +72,7 @@ public final class WorkloadClient {
         return connection != nil || tally.stops.isSet
       }
       connection?.seconds = 30
+      sessionEpoch = nil
       requestsLeft = .random(in: Self.requestsPerConnection, using: &random)
     }
     return tally.stops.isSet ? nil : connection
@@ -83,12 +94,23 @@ public final class WorkloadTally: Sendable {
   let pauseSeconds: Double
   /// Errors that the faults of a test may cause, besides those that say `retry`.
   let tolerated: Set<String>
+  /// What was seen in epochs below this one may be lost: who has seen it is told so.
+  private let epochsLostBelow: Epoch
   private let counts = Mutex(Counts())
   private static let violationsMax = 10
 
-  public init(tolerated: Set<String> = [], pauseSeconds: Double = 0) {
+  public init(
+    tolerated: Set<String> = [], epochsLostBelow: Epoch = Epoch(0), pauseSeconds: Double = 0
+  ) {
     self.tolerated = tolerated
+    self.epochsLostBelow = epochsLostBelow
     self.pauseSeconds = pauseSeconds
+  }
+
+  /// Whether a request that shows one epoch, on a connection that has seen the other, may meet a
+  /// history that was lost.
+  func isLost(_ shown: Epoch?, _ seen: Epoch?) -> Bool {
+    [shown, seen].contains { $0.map { $0 < epochsLostBelow } ?? false }
   }
 
   /// How often each error came.

@@ -22,14 +22,17 @@ public struct AccessRights: Equatable, Sendable {
   public var databases: [String: AccessLevel]
   /// Who it is, for logs; never a secret.
   public var subject: String?
+  /// When it ends, in seconds since 1970; nil for never.
+  public var expirySeconds: Int64?
 
   public init(
     anyDatabase: AccessLevel = .none, databases: [String: AccessLevel] = [:],
-    subject: String? = nil
+    subject: String? = nil, expirySeconds: Int64? = nil
   ) {
     self.anyDatabase = anyDatabase
     self.databases = databases
     self.subject = subject
+    self.expirySeconds = expirySeconds
   }
 
   /// Everything: what everybody has on a node that asks for no credentials.

@@ -82,6 +82,7 @@ public struct FollowerStatus: Equatable, Sendable {
 public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   let source: ShipSource
   let secret: ShipSecret?
+  private let transport: (any TransportSecurity)?
   let logger: Logger
   /// The thread of `loop`, where it has one of its own.
   private let group: MultiThreadedEventLoopGroup?
@@ -97,10 +98,14 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   /// Bytes that may wait in one follower's socket before nothing more is written to it.
   private static let waitingBytesMax = 1 << 20
 
-  /// - Parameter loop: where followers are served; nil for a loop, and a thread, of its own.
+  /// - Parameters:
+  ///   - transport: TLS; nil for plain text.
+  ///   - loop: where followers are served; nil for a loop, and a thread, of its own.
   public init(
-    source: ShipSource, secret: ShipSecret?, logger: Logger, loop: (any EventLoop)? = nil
+    source: ShipSource, secret: ShipSecret?, transport: (any TransportSecurity)? = nil,
+    logger: Logger, loop: (any EventLoop)? = nil
   ) {
+    self.transport = transport
     self.source = source
     self.secret = secret
     self.logger = logger
@@ -136,7 +141,9 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
       )
       .childChannelInitializer { [self] channel in
         channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(makeSession())
+          let pipeline = channel.pipeline.syncOperations
+          if let transport { try pipeline.addHandler(transport.serverHandler()) }
+          try pipeline.addHandler(makeSession())
         }
       }
     let channel = try await bootstrap.bind(host: host, port: port).get()

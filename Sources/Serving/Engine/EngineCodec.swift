@@ -107,6 +107,7 @@ extension EngineRequest {
     buffer.writeOptional(idempotencyKey) { $0.writeText($1) }
     buffer.writeOptional(timeoutMilliseconds) { $0.writeVarint(UInt64(clamping: $1)) }
     buffer.writeInteger(enforcesForeignKeys ? 1 : 0 as UInt8)
+    buffer.writeInteger(access.rawValue)
     buffer.writeInteger(UInt8(clamping: tokens.count))
     for token in tokens {
       buffer.writeVarint(UInt64(token.database))
@@ -145,6 +146,10 @@ extension EngineRequest {
       Int(try reader.reader.varint32())
     }
     enforcesForeignKeys = try reader.reader.byte() != 0
+    guard let access = AccessLevel(rawValue: try reader.reader.byte()) else {
+      throw .malformed("unknown level of access")
+    }
+    self.access = access
     let count = try reader.reader.byte()
     guard count <= Self.tokensMax else { throw .malformed("too many tokens") }
     for _ in 0..<count {

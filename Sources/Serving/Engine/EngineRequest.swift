@@ -55,6 +55,8 @@ public struct EngineRequest: Equatable, Sendable {
   /// What the client has seen: only the primary knows for sure that it is still part of the history.
   public var tokens: [Token] = []
   static let tokensMax = 2
+  /// What the client may do with this database.
+  public var access = AccessLevel.admin
 
   public init(_ work: Work) { self.work = work }
 }

@@ -10,12 +10,22 @@ public final class LineServer: Sendable {
   private let node: NodeContext
   private let group: any EventLoopGroup
   private let connections: LineConnections
+  private let verifier: (any CredentialVerifier)?
+  private let transport: (any TransportSecurity)?
   private let channel = Mutex<(any Channel)?>(nil)
 
   private static let backlog: Int32 = 1024
   private static let pollMilliseconds: Int64 = 10
 
-  public init(node: NodeContext, group: any EventLoopGroup) {
+  /// - Parameters:
+  ///   - verifier: checks clients' credentials; nil when none are asked for.
+  ///   - transport: TLS; nil for plain text.
+  public init(
+    node: NodeContext, group: any EventLoopGroup, verifier: (any CredentialVerifier)? = nil,
+    transport: (any TransportSecurity)? = nil
+  ) {
+    self.verifier = verifier
+    self.transport = transport
     self.node = node
     self.group = group
     connections = LineConnections(connectionsMax: node.limits.connectionsMax)
@@ -30,6 +40,7 @@ public final class LineServer: Sendable {
   /// - Throws: when the address cannot be used.
   public func start(host: String, port: Int) async throws -> SocketAddress {
     let node = node
+    let transport = transport
     let channel = try await ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: Self.backlog)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -51,7 +62,9 @@ public final class LineServer: Sendable {
       )
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(self.makeSession(on: channel.eventLoop))
+          let pipeline = channel.pipeline.syncOperations
+          if let transport { try pipeline.addHandler(transport.serverHandler()) }
+          try pipeline.addHandler(self.makeSession(on: channel.eventLoop))
         }
       }
       .bind(host: host, port: port).get()
@@ -62,7 +75,7 @@ public final class LineServer: Sendable {
 
   /// What serves one client, as a handler of its connection.
   package func makeSession(on loop: any EventLoop) -> any ChannelHandler {
-    LineSession(node: node, loop: loop, connections: connections)
+    LineSession(node: node, loop: loop, connections: connections, verifier: verifier)
   }
 
   /// Accepts nobody any more, lets the connections answer what they work on, and closes them and

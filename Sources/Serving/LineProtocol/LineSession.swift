@@ -32,6 +32,7 @@ final class LineSession: ChannelDuplexHandler {
   var isInputClosed = false
   var wantsRead = false
   private let deadline: LineDeadline
+  var credentialAlarm: Scheduled<Void>?
 
   // MARK: Work
 
@@ -57,6 +58,9 @@ final class LineSession: ChannelDuplexHandler {
 
   /// The reader of the loop, once it could be opened.
   var reader: LoopReader?
+  var access: SessionAccess
+  /// What the client may do, as of the present line.
+  var level = AccessLevel.none
   /// The newest state that the client has seen or made.
   var seen: Token?
   var mode = LineMode.json
@@ -67,7 +71,11 @@ final class LineSession: ChannelDuplexHandler {
   var writesBytes = 0
   var firstWrite: UInt64 = 0
 
-  init(node: NodeContext, loop: any EventLoop, connections: LineConnections) {
+  init(
+    node: NodeContext, loop: any EventLoop, connections: LineConnections,
+    verifier: (any CredentialVerifier)? = nil
+  ) {
+    access = SessionAccess(verifier: verifier)
     self.node = node
     self.loop = loop
     self.connections = connections
@@ -93,7 +101,7 @@ final class LineSession: ChannelDuplexHandler {
 
   private func begin() {
     let isWelcome = connections.add(self)
-    guard !isWelcome else { return }
+    guard !isWelcome else { return awaitCredential() }
     writer.beginLine()
     writer.error(RequestError(.overloaded, "this node has as many connections as it may have"))
     writer.endLine()
@@ -174,6 +182,7 @@ final class LineSession: ChannelDuplexHandler {
     connections.remove(self)
     unreadAlarm?.cancel()
     deadline.cancel()
+    credentialAlarm?.cancel()
     input.removeAll()
     waiting = nil
     onRoom = nil

@@ -21,7 +21,7 @@ enum LinePlan {
   case write([StatementRequest], isBatch: Bool)
   case control(StatementKind, StatementRequest)
   case command(name: String, arguments: [String])
-  case authenticate
+  case authenticate(String)
   /// White space and comments.
   case nothing
   case failed(RequestError, statement: Int?)
@@ -33,7 +33,12 @@ extension LineSession {
   /// - Returns: false when it must wait until the writes before it are answered.
   func start(_ request: LineRequest, at now: UInt64) -> Bool {
     let head = AnswerHead(id: request.id, started: now)
-    let plan = plan(request)
+    let plan: LinePlan
+    if case .authenticate(let credential) = request.body {
+      plan = .authenticate(credential)
+    } else {
+      plan = permitted(request, at: now)
+    }
     if case .write(let statements, let isBatch) = plan, case .none = transaction {
       endBatch()
       return startWrite(head, request.options, statements, isBatch: isBatch)
@@ -59,14 +64,24 @@ extension LineSession {
     case .command(let name, let arguments):
       endBatch()
       command(name, arguments, head)
-    case .authenticate, .nothing: answerOK(head)
+    case .authenticate(let credential): authenticate(credential, head)
+    case .nothing: answerOK(head)
     case .failed(let error, let statement): answer(head, error: error, statement: statement)
     }
     return true
   }
 
+  /// What a line asks for, or why its client may not ask for it.
+  private func permitted(_ request: LineRequest, at now: UInt64) -> LinePlan {
+    if let error = refusal(ofLine: request.body, at: now) { return .failed(error, statement: nil) }
+    let plan = plan(request)
+    return refusal(ofAccess: plan).map { .failed($0, statement: nil) } ?? plan
+  }
+
   /// What is wrong with the options of a request.
   private func refusal(of plan: LinePlan, _ options: RequestOptions) -> RequestError? {
+    // Whoever may do nothing is not told which databases there are.
+    if case .failed = plan { return nil }
     if let name = options.database, name != node.databaseName { return .unknownDatabase(name) }
     guard options.idempotencyKey != nil else { return nil }
     return RequestError(.badRequest, "\"key\" is for writes outside of transactions")
@@ -82,7 +97,7 @@ extension LineSession {
     case .command(let name, let arguments):
       if let query = Self.schemaQuery(name, arguments) { return plan(query) }
       return .command(name: name, arguments: arguments)
-    case .authenticate: return .authenticate
+    case .authenticate(let credential): return .authenticate(credential)
     case .none:
       return .failed(
         RequestError(.badRequest, "the request has no \"sql\", \"batch\" or \"auth\""),
@@ -194,6 +209,8 @@ extension LineSession {
   /// Hands a request to the primary; `then` is called on the loop, also when the client is gone by
   /// then.
   func ask(_ request: EngineRequest, then: @escaping (EngineResponse) -> Void) {
+    var request = request
+    request.access = level
     let bound = NIOLoopBound(then, eventLoop: loop)
     node.primary.submit(request, on: loop) { response in bound.value(response) }
   }

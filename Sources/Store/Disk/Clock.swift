@@ -10,7 +10,8 @@ public func monotonicNanoseconds() -> UInt64 {
   return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }
 
-/// Microseconds since 1970 by the wall clock: for logs and for people, never for a decision.
+/// Microseconds since 1970 by the wall clock: for logs, for people, and for
+/// when a credential ends; for no other decision.
 public func wallClockMicroseconds() -> UInt64 {
   if let machine = Machine.substitute { return machine.wallClockMicroseconds }
   var time = timespec()

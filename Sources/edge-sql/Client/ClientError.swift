@@ -4,6 +4,8 @@
 enum ClientError: FailureConvertible, Equatable {
   case unreachable(ServerAddress, reason: String)
   case timeout(ServerAddress, milliseconds: Int)
+  /// TLS is missing on one side, or the other side is not who it should be.
+  case insecure(ServerAddress, reason: String)
   /// The node closed the connection, or the network did.
   case lost(ServerAddress, reason: String)
   /// Ctrl-C while waiting.
@@ -16,6 +18,10 @@ enum ClientError: FailureConvertible, Equatable {
       CommandFailure(
         .unavailable, "cannot connect to \(address): \(reason)",
         hint: "Is a node running there? The address is the one it was given with --listen.")
+    case .insecure(let address, let reason):
+      CommandFailure(
+        .unavailable, "no TLS with \(address): \(reason)",
+        hint: "--tls connects with TLS, --tls-ca FILE says whose certificates are good.")
     case .timeout(let address, let milliseconds):
       CommandFailure(
         .temporary,
@@ -57,7 +63,7 @@ struct ServerError: FailureConvertible, Equatable {
 
   private var hint: String? {
     switch code {
-    case "AUTH_REQUIRED": "Give the credential with --auth-file or EDGE_SQL_AUTH."
+    case "AUTH_REQUIRED": "Give the token with --token-file or EDGE_SQL_TOKEN."
     case "OUTCOME_UNKNOWN": "It was applied once or not at all; with --key it can be repeated."
     case "PRIMARY_UNAVAILABLE": "Writes need the primary; reads go on at this replica."
     default: nil

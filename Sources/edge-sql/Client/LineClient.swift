@@ -8,6 +8,8 @@ struct ClientSettings: Sendable {
   var address: ServerAddress
   /// The credential, if one is configured.
   var auth: String?
+  /// TLS; nil for plain text.
+  var transport: (any TransportSecurity)?
   var connectMilliseconds = 5000
   var isInterruptible = false
 }
@@ -21,7 +23,9 @@ final class LineClient {
   /// Connects, and presents the credential if there is one.
   init(_ settings: ClientSettings) throws {
     self.settings = settings
-    socket = try LineSocket(settings.address, timeoutMilliseconds: settings.connectMilliseconds)
+    socket = try LineSocket(
+      settings.address, transport: settings.transport,
+      timeoutMilliseconds: settings.connectMilliseconds)
     socket.isInterruptible = settings.isInterruptible
     if let auth = settings.auth {
       let line = JSONDocument.text(.members([("auth", .string(auth))]))

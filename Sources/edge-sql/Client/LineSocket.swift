@@ -1,7 +1,9 @@
 // A TCP connection that sends bytes and reads lines, each with a deadline. It does not know what is
 // in them.
 
+import Access
 import Glibc
+import Serving
 
 /// One connection; closed when the last reference goes.
 final class LineSocket {
@@ -20,9 +22,20 @@ final class LineSocket {
   private static let interruptMilliseconds = 100
 
   /// Connects to the first address of the host that answers.
-  init(_ address: ServerAddress, timeoutMilliseconds: Int) throws(ClientError) {
+  init(
+    _ address: ServerAddress, transport: (any TransportSecurity)? = nil, timeoutMilliseconds: Int
+  ) throws(ClientError) {
     self.address = address
-    descriptor = try SocketConnector(address: address).connect(timeoutMilliseconds)
+    let connected = try SocketConnector(address: address).connect(timeoutMilliseconds)
+    guard let transport else {
+      descriptor = connected
+      return
+    }
+    do throws(TLSFailure) {
+      descriptor = try TLSTunnel.open(connected, host: address.host, transport: transport)
+    } catch {
+      throw .insecure(address, reason: error.reason)
+    }
   }
 
   deinit { close(descriptor) }
@@ -88,7 +101,15 @@ final class LineSocket {
     }
     if count > 0 { return true }
     if count < 0, errno == EAGAIN || errno == EINTR { return false }
+    if count == 0, Self.isTLS(buffer) {
+      throw .insecure(address, reason: "it speaks TLS, and this command does not")
+    }
     throw .lost(address, reason: count == 0 ? "the node closed it" : errorText(errno))
+  }
+
+  /// Whether what came is the alert of TLS to somebody who does not speak it.
+  private static func isTLS(_ bytes: [UInt8]) -> Bool {
+    bytes.first == 0x15 && bytes.count == 7
   }
 
   private func wait(

@@ -1,5 +1,6 @@
 // `edge-sql verify --repair`: finds the damaged pages of a replica and has them sent again.
 
+import Access
 import Replica
 import Serving
 import Store
@@ -10,25 +11,24 @@ struct PageRepair {
   var target: String
   var upstream: String?
   var secretFile: String?
+  var tls: TLSFiles
+  var client: ClientOptions
 
   private static let nodeMilliseconds = 3_600_000
   private static let readyMilliseconds = 60_000
 
   func run() async throws {
     if Disk.exists(target) { return try await repairFile() }
-    let address: ServerAddress
-    do {
-      address = try ServerAddress(target)
-    } catch {
+    guard (try? ServerAddress(target)) != nil else {
       throw CommandFailure(.unavailable, "there is no file \(target), and it is no address either")
     }
-    try repairNode(address)
+    try repairNode()
   }
 
   // MARK: A node
 
-  private func repairNode(_ address: ServerAddress) throws {
-    let client = try LineClient(ClientSettings(address: address))
+  private func repairNode() throws {
+    let client = try LineClient(client.settings(address: target))
     let answer = try client.request(".scrub", timeoutMilliseconds: Self.nodeMilliseconds).last.json
     func count(_ key: String) -> Int { answer.member(key).asInt ?? 0 }
     try conclude(
@@ -80,6 +80,12 @@ struct PageRepair {
     do {
       addresses = try Parse.upstreams(upstream)
       if let secretFile { options.secret = try ShipSecret(file: secretFile) }
+      if tls != TLSFiles() {
+        options.shipTransport = try TLSTransport(
+          files: tls, verifiesClients: false, logger: options.logger)
+      }
+    } catch let error as KeyFileFailure {
+      throw CommandFailure(.configuration, error.description)
     } catch let error as BadValue {
       throw CommandFailure(.usage, error.description)
     } catch let error as ShipSecret.Failure {

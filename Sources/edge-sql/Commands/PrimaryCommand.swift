@@ -18,7 +18,7 @@ struct PrimaryCommand: AsyncParsableCommand {
   func run() async throws {
     try await reportingFailures {
       let configuration = try node.load()
-      let options = try NodeRun.options(
+      let (options, security) = try await NodeRun.options(
         configuration, listen: "127.0.0.1:7380", ship: "127.0.0.1:7381", role: "primary")
       let path = try configuration.value(Settings.database, builtIn: "edge.db")
       let service: PrimaryService
@@ -32,7 +32,7 @@ struct PrimaryCommand: AsyncParsableCommand {
       let listen = service.listenAddress.map { "clients on \(describe($0))" } ?? "no clients"
       let ship = service.shipAddress.map { "replicas on \(describe($0))" } ?? "no replicas"
       Console.output.write("ready: primary of \(path), \(listen), \(ship)\n")
-      try await NodeRun.serve(service, logger: options.logger)
+      try await NodeRun.serve(service, security, logger: options.logger)
     }
   }
 

@@ -25,7 +25,7 @@ struct ReplicaCommand: AsyncParsableCommand {
   func run() async throws {
     try await reportingFailures {
       let configuration = try node.load(more: [Settings.upstream.flag(upstream)])
-      let options = try NodeRun.options(
+      let (options, security) = try await NodeRun.options(
         configuration, listen: "127.0.0.1:7390", ship: "off", role: "replica")
       let path = try configuration.value(Settings.database, builtIn: "replica.db")
       let upstreams = try configuration[Settings.upstream]
@@ -50,7 +50,7 @@ struct ReplicaCommand: AsyncParsableCommand {
       }
       let watch = Task { await CopyWatch(service: service, logger: options.logger).run() }
       defer { watch.cancel() }
-      try await NodeRun.serve(service, logger: options.logger)
+      try await NodeRun.serve(service, security, logger: options.logger)
     }
   }
 

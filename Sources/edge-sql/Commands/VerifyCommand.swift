@@ -1,5 +1,6 @@
 // `edge-sql verify`: are the pages what they should be?
 
+import Access
 import ArgumentParser
 import Serving
 import Store
@@ -24,7 +25,13 @@ struct VerifyCommand: AsyncParsableCommand {
   var upstream: String?
   @Option(help: ArgumentHelp("A file with the secret that all nodes share.", valueName: "file"))
   var shipSecretFile: String?
+  @Option(
+    help: ArgumentHelp("The certificate that the upstream wants to see.", valueName: "file"))
+  var tlsCert: String?
+  @Option(help: ArgumentHelp("The private key of the certificate.", valueName: "file"))
+  var tlsKey: String?
   @Flag(help: "Leave out SQLite's integrity check.") var fast = false
+  @OptionGroup(title: "With --repair") var client: ClientOptions
 
   private static let shownMax = 20
 
@@ -43,7 +50,9 @@ struct VerifyCommand: AsyncParsableCommand {
       do {
         if repair {
           try await PageRepair(
-            target: files[0], upstream: upstream, secretFile: shipSecretFile
+            target: files[0], upstream: upstream, secretFile: shipSecretFile,
+            tls: TLSFiles(certificate: tlsCert, key: tlsKey, authority: client.tlsCa),
+            client: client
           ).run()
         } else if files.count == 2 {
           try compare()

@@ -20,7 +20,8 @@ struct NodeArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp("A file with the secret that all nodes share.", valueName: "file"))
   var shipSecretFile: String?
-  @Flag(help: "Listen on addresses that others can reach although no credential is asked for.")
+  @OptionGroup(title: "Credentials and TLS") var security: SecurityArguments
+  @Flag(help: "Listen on addresses that others can reach without credentials or without TLS.")
   var insecure = false
   @Option(help: ArgumentHelp("Checkpoint when the WAL has so many frames.", valueName: "frames"))
   var checkpointFrames: String?
@@ -37,7 +38,7 @@ struct NodeArguments: ParsableArguments {
 
   func load(more: [GivenFlag?] = []) throws(CommandFailure) -> Configuration {
     try common.load(
-      flags: more + [
+      flags: more + security.flags + [
         Settings.database.flag(db), Settings.listen.flag(listen), Settings.ship.flag(ship),
         Settings.name.flag(name), Settings.shipSecretFile.flag(shipSecretFile),
         Settings.insecure.flag(insecure ? true : nil),
@@ -53,7 +54,7 @@ struct NodeArguments: ParsableArguments {
 enum NodeRun {
   static func options(
     _ configuration: Configuration, listen: String, ship: String, role: String
-  ) throws -> NodeOptions {
+  ) async throws -> (NodeOptions, NodeSecurity) {
     var options = NodeOptions()
     options.listen = try address(configuration, Settings.listen, builtIn: listen)
     options.ship = try address(configuration, Settings.ship, builtIn: ship)
@@ -68,9 +69,13 @@ enum NodeRun {
         throw CommandFailure(.configuration, error.description)
       }
     }
-    try refuseOpenAddresses(configuration, options)
     options.logger = try logger(configuration)
-    return options
+    let security = try await NodeSecurity(configuration, logger: options.logger)
+    options.verifier = security.verifier
+    options.transport = security.transport
+    options.shipTransport = security.shipTransport
+    try OpenAddresses(configuration, options, security).check()
+    return (options, security)
   }
 
   private static func address(
@@ -82,29 +87,6 @@ enum NodeRun {
     }
   }
 
-  /// Whoever can reach these ports can read and write: that must be meant.
-  private static func refuseOpenAddresses(
-    _ configuration: Configuration, _ options: NodeOptions
-  ) throws {
-    guard try !configuration[Settings.insecure] else { return }
-    if let ship = options.ship, !isLocal(ship.host), options.secret == nil {
-      throw configuration.failure(
-        Settings.ship,
-        "\(ship) can be reached by others: give --ship-secret-file, or --insecure if you mean it")
-    }
-    if let listen = options.listen, !isLocal(listen.host) {
-      throw configuration.failure(
-        Settings.listen,
-        "\(listen) can be reached by others, and clients need no credential: give --insecure if you mean it"
-      )
-    }
-  }
-
-  private static func isLocal(_ host: String) -> Bool {
-    host == "localhost" || host == "::1"
-      || (host.hasPrefix("127.") && host.split(separator: ".").count == 4)
-  }
-
   private static func logger(_ configuration: Configuration) throws -> Logger {
     let level = Logger.Level(rawValue: try configuration[Settings.logLevel]) ?? .info
     let format = try configuration[Settings.logFormat]
@@ -112,9 +94,12 @@ enum NodeRun {
   }
 
   /// Runs a service until SIGTERM or SIGINT; a second one ends the program at once.
-  static func serve(_ service: some Service, logger: Logger) async throws {
+  static func serve(
+    _ service: some Service, _ security: NodeSecurity, logger: Logger
+  ) async throws {
     var configuration = ServiceGroupConfiguration(
-      services: [service], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+      services: [SecurityReload(security: security), service],
+      gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     configuration.maximumGracefulShutdownDuration = .seconds(15)
     try await ServiceGroup(configuration: configuration).run()
   }

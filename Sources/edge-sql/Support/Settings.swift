@@ -83,8 +83,17 @@ enum Settings {
   static let shipSecretFile = Setting(
     "ship_secret_file", "a file with the secret that primary and replicas share", Parse.path)
   static let insecure = Setting(
-    "insecure", default: "false", "accept replicas without a secret on other than local addresses",
-    Parse.boolean)
+    "insecure", default: "false",
+    "listen on other than local addresses without credentials or without TLS", Parse.boolean)
+  static let authKeyFiles = Setting(
+    "auth_jwt_key_file", "files with the public keys of client tokens, with commas", Parse.paths)
+  static let authRequireExp = Setting(
+    "auth_require_exp", default: "false", "refuse client tokens that never expire", Parse.boolean)
+  static let tlsCert = Setting("tls_cert", "this node's certificate, in PEM", Parse.path)
+  static let tlsKey = Setting(
+    "tls_key", "the private key of the certificate, in PEM", Parse.path)
+  static let tlsCA = Setting(
+    "tls_ca", "the authority whose certificates the other side must show, in PEM", Parse.path)
   static let checkpointFrames = Setting(
     "checkpoint_frames", default: "1000", "checkpoint when the WAL holds this many frames",
     Parse.integer(1...10_000_000))
@@ -103,14 +112,17 @@ enum Settings {
   static let address = Setting(
     "address", default: ServerAddress.local.description, "the node that client commands talk to",
     Parse.serverAddress)
-  static let auth = Setting(
-    "auth", secret: true, "the credential that client commands present", Parse.text)
-  static let authFile = Setting(
-    "auth_file", "a file with the credential that client commands present", Parse.path)
+  static let token = Setting(
+    "token", secret: true, "the token that client commands present", Parse.text)
+  static let tokenFile = Setting(
+    "token_file", "a file with the token that client commands present", Parse.path)
+  static let tls = Setting(
+    "tls", default: "false", "whether client commands connect with TLS", Parse.boolean)
 
   static let all: [any SettingEntry] = [
-    listen, ship, upstream, database, name, shipSecretFile, insecure, checkpointFrames, scrubRate,
-    scrubInterval, logLevel, logFormat, address, auth, authFile,
+    listen, ship, upstream, database, name, shipSecretFile, insecure, authKeyFiles,
+    authRequireExp, tlsCert, tlsKey, tlsCA, checkpointFrames, scrubRate, scrubInterval, logLevel,
+    logFormat, address, token, tokenFile, tls,
   ]
 }
 
@@ -121,6 +133,14 @@ enum Parse {
   @Sendable static func path(_ text: String) throws(BadValue) -> String {
     guard !text.isEmpty, !text.utf8.contains(0) else { throw BadValue("the path is empty") }
     return text
+  }
+
+  @Sendable static func paths(_ text: String) throws(BadValue) -> [String] {
+    var paths: [String] = []
+    for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+      paths.append(try path(String(part)))
+    }
+    return paths
   }
 
   @Sendable static func nodeName(_ text: String) throws(BadValue) -> String {

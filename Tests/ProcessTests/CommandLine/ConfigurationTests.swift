@@ -69,8 +69,8 @@ import Testing
   }
 
   @Test func secretsAreNotShown() throws {
-    let configuration = try Configuration(environment: { $0 == "EDGE_SQL_AUTH" ? "sesame" : nil })
-    #expect(configuration.effective().contains { $0.key == "auth" && $0.value == "(hidden)" })
+    let configuration = try Configuration(environment: { $0 == "EDGE_SQL_TOKEN" ? "sesame" : nil })
+    #expect(configuration.effective().contains { $0.key == "token" && $0.value == "(hidden)" })
     #expect(!configuration.effective().contains { $0.value == "sesame" })
   }
 

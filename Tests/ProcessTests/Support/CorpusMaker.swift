@@ -113,10 +113,27 @@ struct CorpusMaker {
     let trigger =
       "CREATE TEMP TRIGGER t AFTER INSERT ON a BEGIN SELECT ';'; /* ; */ END; SELECT [;]"
     try write("sql", "trigger", Array(trigger.utf8))
+    try credentials()
     for (number, token) in try UpgradeFiles.expected()["tokens"]?.elements.enumerated()
       ?? [].enumerated()
     where number < 2 {
       try write("token", "\(number)", Array((token.text ?? "").utf8))
     }
+  }
+
+  /// Made with a key that nobody has any more.
+  private func credentials() throws {
+    let token = [
+      "eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9",
+      "eyJpYXQiOjE3OTU3MDU1MjQsImV4cCI6MTc5ODI5NzUyNCwicCI6eyJydyI6eyJucyI6WyJkZWZhdWx0Il19fX0",
+      "yyZHMe3yUYlE8JnptawOp0fgK5mEUlKaLQw2JZyJT8Bji4x7afWmusZceWhEI774nZxqwGUsE49Hom1vx_olBA",
+    ]
+    try write("credential", "token", Array(token.joined(separator: ".").utf8))
+    let claims =
+      #"{"sub":"a","aud":["edge-sql"],"a":"ro","id":"x","iat":1,"nbf":2,"exp":3.0,"p":{"ro":"#
+      + #"{"ns":["a","b"]},"rwa":{"ns":["c"],"tags":["t"]},"admin":{"ns":["d"]}}}"#
+    try write("credential", "claims", Array(claims.utf8))
+    let old = #"{"id":"foobar","a":"rw","exp":1700000000}"#
+    try write("credential", "sqld", Array(old.utf8))
   }
 }

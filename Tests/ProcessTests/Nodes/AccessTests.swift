@@ -1,0 +1,178 @@
+// Who may do what: each route of both roles, asked by everybody with any kind of credential.
+
+import Access
+import EdgeTesting
+import Glibc
+import Serving
+import Store
+import Testing
+import WALShip
+
+extension NodeTests {
+  @Suite struct AccessTests {
+    /// A primary and a replica that ask for tokens.
+    private struct Pair {
+      let directory: TestDirectory
+      let tokens: TestTokens
+      let primary: NodeProcess
+      let replica: NodeProcess
+      var nodes: [NodeProcess] { [primary, replica] }
+
+      init(_ arguments: [String] = ["--auth-require-exp"]) async throws {
+        directory = try TestDirectory()
+        tokens = try await TestTokens()
+        let secret = try directory.write("secret", "a secret of the nodes alone", mode: 0o600)
+        let all =
+          ["--auth-jwt-key-file", try tokens.keyFile(in: directory), "--ship-secret-file", secret]
+          + arguments
+        primary = try NodeProcess(.primary, in: directory, database: "p.db", arguments: all)
+        replica = try NodeProcess(
+          .replica, in: directory, database: "r.db",
+          arguments: ["--upstream", "127.0.0.1:\(primary.shipPort)"] + all)
+        let admin = try #require(try tokens.token(.admin))
+        for node in nodes { node.token = admin }
+        let client = try replica.connect()
+        try client.run("CREATE TABLE t(v)")
+      }
+    }
+
+    @Test func rows45and46_eachRouteAskedByEachBearer() async throws {
+      let pair = try await Pair()
+      var asked = 0
+      for node in pair.nodes {
+        for route in AccessRoute.line {
+          for bearer in Bearer.allCases {
+            let expected = AccessOutcome.expected(bearer, needs: route.needs)
+            let outcome = try route.ask(node, pair.tokens.token(bearer))
+            #expect(outcome == expected, "\(node.role), \(route), \(bearer)")
+            asked += 1
+          }
+        }
+      }
+      note("\(asked) requests of all bearers")
+      // Each allowed write was made, and no other one: five routes, two bearers, two nodes.
+      #expect(try pair.primary.connect().integer("SELECT count(*) FROM t") == 5 * 2 * 2)
+    }
+
+    /// sqld lets a reader hold the write lock.
+    @Test func row46_readersNeverHoldTheWriteLock() async throws {
+      let pair = try await Pair()
+      for node in pair.nodes {
+        let reader = try LineConnection(port: node.listenPort)
+        try reader.authenticate(try #require(try pair.tokens.token(.reader)))
+        for line in [
+          "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE", "SAVEPOINT a",
+          "/* BEGIN */ BEGIN /* a */ IMMEDIATE TRANSACTION",
+        ] {
+          #expect(try reader.request(line).error == "AUTH_DENIED", "\(line)")
+        }
+        try reader.run("BEGIN")
+        #expect(try reader.query("DELETE FROM t").error == "AUTH_DENIED")
+        #expect(try reader.query("PRAGMA user_version = 3").error == "AUTH_DENIED")
+        // Its transaction goes on, and nobody waits for it.
+        #expect(try reader.integer("SELECT count(*) FROM t") >= 0)
+        let writer = try node.connect()
+        writer.seconds = 3
+        try writer.run("INSERT INTO t VALUES ('beside the reader')")
+        try reader.run("COMMIT")
+      }
+    }
+
+    /// A replica that is not what it should be: it says of a request that its client may only read.
+    @Test func row46_thePrimaryChecksWhatItsReplicasForward() async throws {
+      let pair = try await Pair()
+      let stranger = try RawFollower(
+        port: pair.primary.shipPort, name: "odd",
+        secret: ShipSecret(file: pair.directory.file("secret")))
+      let statement = StatementRequest(sql: SQLText("INSERT INTO t VALUES ('forwarded')"))
+      let writes: [EngineRequest.Work] = [
+        .write([statement]), .begin(basis: nil, [statement]), .begin(basis: nil, []),
+        .proceed(transaction: 1, [statement]),
+      ]
+      for (number, work) in writes.enumerated() {
+        for level in [AccessLevel.none, .read] {
+          var request = EngineRequest(work)
+          request.access = level
+          let response = try stranger.ask(request)
+          #expect(response.failure?.error.code == "AUTH_DENIED", "\(number) \(level)")
+        }
+      }
+      var read = EngineRequest(.read([StatementRequest(sql: SQLText("SELECT count(*) FROM t"))]))
+      read.access = .none
+      #expect(try stranger.ask(read).failure?.error.code == "AUTH_DENIED")
+      read.access = .read
+      #expect(try stranger.ask(read).results.first?.rows == [[.integer(0)]])
+      // What only reads stays so, whatever it is called.
+      let disguised = EngineRequest(.read([statement]))
+      #expect(try stranger.ask(disguised).failure?.error.code == "READ_ONLY")
+      var write = EngineRequest(.write([statement]))
+      write.access = .write
+      #expect(try stranger.ask(write).failure == nil)
+      #expect(try pair.primary.connect().integer("SELECT count(*) FROM t") == 1)
+    }
+
+    /// The handshake of another connection proves nothing.
+    @Test func row48_aRecordedHandshakeIsWorthNothing() async throws {
+      let pair = try await Pair()
+      let secret = try ShipSecret(file: pair.directory.file("secret"))
+      let port = pair.primary.shipPort
+      let nonce = ShipSecret.nonce()
+      let first = try ShipConnection(port: port)
+      try first.send(ShipMessage(.hello, body: ShipHello(nonce: nonce).encode()))
+      let challenge = try ShipChallenge(decoding: try first.receive(.challenge))
+      let join = ShipProof.wrap(
+        ShipJoin(node: .starting(name: "a"), want: .copy, position: .none, pageSize: 0).encode(),
+        secret: secret, role: .follower, nonces: [nonce, challenge.nonce])
+      let second = try ShipConnection(port: port)
+      try second.send(ShipMessage(.hello, body: ShipHello(nonce: nonce).encode()))
+      #expect(try ShipChallenge(decoding: try second.receive(.challenge)).nonce != challenge.nonce)
+      try second.send(ShipMessage(.join, body: join))
+      let refusal = try ShipRefusal(decoding: try second.receive(.refuse))
+      #expect(refusal.reason == .authentication)
+      try first.send(ShipMessage(.join, body: join))
+      _ = try first.receive(.welcome)
+    }
+
+    @Test func row45_aCredentialEndsWhileItsConnectionGoesOn() async throws {
+      let pair = try await Pair()
+      for node in pair.nodes {
+        // A second or two, and the leeway.
+        let end = TestTokens.nowSeconds - TokenVerifier.leewaySeconds + 3
+        let short = try pair.tokens.signed("{\"a\":\"rw\",\"exp\":\(end)}")
+        let client = try LineConnection(port: node.listenPort)
+        #expect(try client.authenticate(short).error == nil)
+        #expect(try client.query("SELECT 1").error == nil)
+        try eventually("the end of the credential", deadline: .seconds(20)) {
+          try client.query("SELECT 1").error == "AUTH_DENIED"
+        }
+        #expect(try client.query("INSERT INTO t VALUES (1)").message.contains("expired"))
+        // Another one takes its place.
+        let fresh = try #require(try pair.tokens.token(.reader))
+        #expect(try client.authenticate(fresh).error == nil)
+        #expect(try client.query("SELECT 1").error == nil)
+        // A bad one leaves nothing of those before.
+        #expect(try client.authenticate("nonsense").error == "AUTH_DENIED")
+        #expect(try client.query("SELECT 1").error == "AUTH_REQUIRED")
+      }
+    }
+
+    /// A key that is taken out of its file is worth nothing after SIGHUP, for open connections, too.
+    @Test func row45_keysAreTakenBack() async throws {
+      let pair = try await Pair()
+      let client = try pair.primary.connect()
+      #expect(try client.query("SELECT 1").error == nil)
+      try pair.directory.write("tokens.pem", pair.tokens.stranger.publicPEM)
+      pair.primary.signal(SIGHUP)
+      try eventually("the key to be gone", deadline: .seconds(20)) {
+        try client.query("SELECT 1").error == "AUTH_DENIED"
+      }
+      pair.primary.token = try pair.tokens.token(.forged)
+      #expect(try pair.primary.connect().integer("SELECT 1") == 1)
+      // What cannot be read changes nothing.
+      try pair.directory.write("tokens.pem", "nonsense")
+      pair.primary.signal(SIGHUP)
+      try eventually("the complaint") { pair.primary.errorText.contains("stay as they were") }
+      #expect(try pair.primary.connect().integer("SELECT 1") == 1)
+    }
+  }
+}

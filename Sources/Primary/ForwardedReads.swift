@@ -53,7 +53,6 @@ final class ForwardedReads: @unchecked Sendable {  // each executor is used on i
   private func run(
     _ request: EngineRequest, _ executor: StatementExecutor
   ) -> (EngineResponse, LogPlace?) {
-    guard case .read(let statements) = request.work else { return (EngineResponse(), nil) }
     var response = EngineResponse()
     var place: LogPlace?
     do {
@@ -64,19 +63,10 @@ final class ForwardedReads: @unchecked Sendable {  // each executor is used on i
       defer { try? executor.connection.execute("COMMIT") }
       executor.beginBudget(milliseconds: request.timeoutMilliseconds)
       defer { executor.endBudget() }
-      var bytes = limits.responseBytesMax
-      for (index, request) in statements.enumerated() {
-        do throws(RequestError) {
-          let statement = try executor.prepare(request.sql)
-          guard statement.isReadOnly, statement.facts.transaction == nil,
-            statement.facts.savepoint == nil
-          else { throw RequestError(.readOnly, "this request may only read") }
-          response.results.append(
-            try executor.run(statement, request.arguments, bytesMax: &bytes))
-        } catch {
-          response.failure = .init(error, statement: statements.count > 1 ? index : nil)
-          break
-        }
+      switch request.work {
+      case .read(let statements): response = run(statements, executor)
+      case .program(let program): response = run(program, request, executor)
+      case .write, .position, .begin, .proceed, .abandon, .leave: break
       }
       // Read after the snapshot was opened: it names that snapshot, or a later one.
       place = watch.place
@@ -84,6 +74,56 @@ final class ForwardedReads: @unchecked Sendable {  // each executor is used on i
       response.failure = .init(RequestError(code: "SQLITE_ERROR", message: "\(error)", retry: true))
     }
     return (response, place)
+  }
+
+  private func run(
+    _ statements: [StatementRequest], _ executor: StatementExecutor
+  ) -> EngineResponse {
+    var response = EngineResponse()
+    var bytes = limits.responseBytesMax
+    for (index, request) in statements.enumerated() {
+      do throws(RequestError) {
+        let statement = try compile(request.sql, executor)
+        response.results.append(
+          try executor.run(statement, request.arguments, bytesMax: &bytes))
+      } catch {
+        response.failure = .init(error, statement: statements.count > 1 ? index : nil)
+        break
+      }
+    }
+    return response
+  }
+
+  /// The reads of a stream.
+  private func run(
+    _ program: StreamProgram, _ request: EngineRequest, _ executor: StatementExecutor
+  ) -> EngineResponse {
+    var response = EngineResponse()
+    var bytes = limits.responseBytesMax
+    executor.connection.lastInsertRowid = program.lastInsertRowid
+    response.steps = program.run(
+      isAutocommit: { true }, describe: { executor.outcome(describing: $0) }
+    ) { statement, wantsRows in
+      do throws(RequestError) {
+        let compiled = try compile(statement.sql, executor)
+        return .result(
+          try executor.run(
+            compiled, statement.arguments, bytesMax: &bytes, wantsRows: wantsRows,
+            isDetailed: true))
+      } catch { return .failed(error) }
+    }
+    response.enforcesForeignKeys = request.enforcesForeignKeys
+    return response
+  }
+
+  private func compile(
+    _ sql: SQLText, _ executor: StatementExecutor
+  ) throws(RequestError) -> Statement {
+    let statement = try executor.prepare(sql)
+    guard statement.isReadOnly, statement.facts.transaction == nil,
+      statement.facts.savepoint == nil
+    else { throw RequestError(.readOnly, "this request may only read") }
+    return statement
   }
 
   /// Answers once what was seen has a number.

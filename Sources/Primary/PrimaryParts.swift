@@ -114,6 +114,7 @@ package final class PrimaryParts: Sendable {
 
   /// On the writer's thread: copies the WAL into the file at an orderly stop.
   package func finish() {
+    writer.closeConnections()
     checkpoints.finish()
     // This holds the database, and so its checkpoint lock, which another run may want.
     database.onAdvance = {}

@@ -25,6 +25,7 @@ public struct PrimaryConfiguration: Sendable {
 public final class PrimaryService: Service, Sendable {
   /// Where the node listens, once it has started.
   public let listenAddress: SocketAddress?
+  public let httpAddress: SocketAddress?
   public let shipAddress: SocketAddress?
   /// What the start did to the database, for people.
   public let notes: [String]
@@ -34,6 +35,7 @@ public final class PrimaryService: Service, Sendable {
   private let parts: PrimaryParts
   private let watcher: LogWatcher
   private let lineServer: LineServer?
+  private let httpServer: HTTPServer?
   private let group: MultiThreadedEventLoopGroup
   private let isStopped = Atomic<Bool>(false)
 
@@ -56,10 +58,16 @@ public final class PrimaryService: Service, Sendable {
         return try PrimaryParts(
           database: database, options: options, writerThread: thread, timers: group.next())
       }
+      let connections = ConnectionTotal()
       let lineServer = options.listen.map { _ in
         LineServer(
           node: parts.context, group: group, verifier: options.verifier,
-          transport: options.transport)
+          transport: options.transport, total: connections)
+      }
+      let httpServer = options.http.map { _ in
+        HTTPServer(
+          directory: SingleDatabase(parts.context), group: group,
+          options: options.http(connections))
       }
       shipAddress =
         try await options.ship.asyncMap { address in
@@ -69,11 +77,16 @@ public final class PrimaryService: Service, Sendable {
         try await options.listen.asyncMap { address in
           try await lineServer?.start(host: address.host, port: address.port)
         } ?? nil
+      httpAddress =
+        try await options.http.asyncMap { address in
+          try await httpServer?.start(host: address.host, port: address.port)
+        } ?? nil
       watcher = try LogWatcher(
         databasePath: path, watch: parts.database.logWatch, tracker: parts.database.tracker
       ) { parts.captureForeign() }
       self.parts = parts
       self.lineServer = lineServer
+      self.httpServer = httpServer
       tracker = parts.database.tracker
       notes = parts.database.notes
     } catch {
@@ -95,6 +108,7 @@ public final class PrimaryService: Service, Sendable {
   /// Stops accepting, answers what was begun, copies the WAL into the file, and closes it.
   public func stop() async {
     guard !isStopped.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    await httpServer?.stop()
     await lineServer?.stop()
     await parts.shipServer?.stop()
     watcher.stop()
@@ -115,6 +129,7 @@ public final class PrimaryService: Service, Sendable {
     status.pageSize = database.pageSize.bytes
     status.pageCount = database.map.live.pageCount
     status.uptimeMilliseconds = (monotonicNanoseconds() - started) / 1_000_000
+    status.http = httpAddress.map(describe)
     status.ship = shipAddress.map(describe)
     status.add(parts.shipServer, head: position.txid)
     status.add(parts.ring)
@@ -123,7 +138,8 @@ public final class PrimaryService: Service, Sendable {
     status.scrub = parts.scrubber.status
     status.diverged = DivergedCopies.names(of: database.path)
     status.damage = parts.health.damage
-    status.connections = lineServer?.connectionCount ?? 0
+    status.connections =
+      (lineServer?.connectionCount ?? 0) + (httpServer?.connectionCount ?? 0)
     return status
   }
 }

@@ -12,69 +12,75 @@ final class WriteGroups {
   /// Requests that may share a transaction.
   static let requestsMax = 64
 
-  private let database: PrimaryDatabase
-  private let executor: StatementExecutor
+  private let shared: WritingConnection
   private let keys: IdempotencyKeys
   private let limits: ServingLimits
-  private let begins: Statement
-  private let commits: Statement
-  private let rollbacks: Statement
   private let savepoint: Statement
   private let release: Statement
   private let rollbackTo: Statement
 
-  init(database: PrimaryDatabase, limits: ServingLimits) throws {
-    self.database = database
+  /// - Parameter shared: the connection that all clients share.
+  init(_ shared: WritingConnection, limits: ServingLimits) throws {
+    self.shared = shared
     self.limits = limits
-    let connection = database.connection
-    begins = try connection.prepare("BEGIN IMMEDIATE")
-    commits = try connection.prepare("COMMIT")
-    rollbacks = try connection.prepare("ROLLBACK")
+    let connection = shared.connection
+    connection.policy = .engine
+    defer { connection.policy = .client }
     savepoint = try connection.prepare("SAVEPOINT edge_request")
     release = try connection.prepare("RELEASE edge_request")
     rollbackTo = try connection.prepare("ROLLBACK TO edge_request")
     keys = IdempotencyKeys(connection: connection)
-    executor = StatementExecutor(connection: connection, limits: limits)
-    connection.policy = .client
   }
+
+  private var executor: StatementExecutor { shared.executor }
 
   // MARK: Autocommit requests
 
   /// Runs requests and commits them, together where that is possible.
-  func run(_ requests: [EngineRequest]) -> [EngineResponse] {
-    if requests.count == 1 || requests.contains(where: needsToBeAlone) {
-      return requests.map(runAlone)
+  ///
+  /// - Parameter program: runs a program that shares its transaction with nobody.
+  func run(
+    _ requests: [EngineRequest], program: (StreamProgram, EngineRequest) -> EngineResponse
+  ) -> [EngineResponse] {
+    func alone(_ request: EngineRequest) -> EngineResponse {
+      if case .program(let steps) = request.work { return program(steps, request) }
+      return runAlone(request)
     }
-    return runTogether(requests) ?? requests.map(runAlone)
+    if requests.count == 1 || requests.contains(where: needsToBeAlone) {
+      return requests.map(alone)
+    }
+    return runTogether(requests) ?? requests.map(alone)
   }
 
   private func needsToBeAlone(_ request: EngineRequest) -> Bool {
-    guard request.enforcesForeignKeys, case .write(let statements) = request.work else {
-      return true
+    switch request.work {
+    case .write(let statements):
+      !request.enforcesForeignKeys || statements.contains { $0.sql.isVacuum }
+    case .program(let program): !request.enforcesForeignKeys || !program.isOneWrite
+    case .read, .position, .begin, .proceed, .abandon, .leave: true
     }
-    return statements.contains { $0.sql.isVacuum }
   }
 
   /// - Returns: nil when the group as a whole failed and nothing of it was done.
   private func runTogether(_ requests: [EngineRequest]) -> [EngineResponse]? {
     do throws(RequestError) {
-      try begin()
+      try shared.begin()
     } catch {
       return requests.map { _ in .failed(error) }
     }
     var responses: [EngineResponse] = []
     for request in requests {
-      guard let response = try? runInSavepoint(request) else {
-        rollback()
+      guard let response = try? runInGroup(request) else {
+        shared.rollback()
         return nil
       }
       responses.append(response)
     }
     do throws(RequestError) {
-      try commit()
+      try shared.commit()
       return responses
     } catch {
-      rollback()
+      shared.rollback()
       if error.code == ErrorCode.outcomeUnknown.rawValue {
         return responses.map { $0.failure == nil ? .failed(error) : $0 }
       }
@@ -83,36 +89,84 @@ final class WriteGroups {
     }
   }
 
-  /// - Throws: when SQLite rolled back more than this request.
-  private func runInSavepoint(_ request: EngineRequest) throws -> EngineResponse {
-    try step(savepoint)
-    let response = execute(request)
-    guard !database.connection.isAutocommit else {
+  /// - Throws: when SQLite rolled back more than this request, or the request cannot be in a group.
+  private func runInGroup(_ request: EngineRequest) throws(RequestError) -> EngineResponse {
+    if case .program(let program) = request.work {
+      return try run(program, timeoutMilliseconds: request.timeoutMilliseconds)
+    }
+    return try inSavepoint { () throws(RequestError) in
+      let response = execute(request)
+      return (response, isOK: response.failure == nil)
+    }
+  }
+
+  private func inSavepoint<T>(
+    _ body: () throws(RequestError) -> (T, isOK: Bool)
+  ) throws(RequestError) -> T {
+    try shared.control(savepoint)
+    let (result, isOK) = try body()
+    guard !shared.isAutocommit else {
       throw RequestError(.badRequest, "the transaction was rolled back")
     }
-    if response.failure != nil { try step(rollbackTo) }
-    try step(release)
+    if !isOK { try shared.control(rollbackTo) }
+    try shared.control(release)
+    return result
+  }
+
+  /// Runs the program of a stream within the transaction of a group, as if it had committed what it
+  /// wrote: if the group fails, it runs again alone.
+  private func run(
+    _ program: StreamProgram, timeoutMilliseconds: Int?
+  ) throws(RequestError) -> EngineResponse {
+    var bytes = limits.responseBytesMax
+    executor.beginRequest()
+    shared.connection.lastInsertRowid = program.lastInsertRowid
+    defer { executor.endBudget() }
+    var response = EngineResponse()
+    response.steps = try program.run(
+      isAutocommit: { true }, describe: { executor.outcome(describing: $0) }
+    ) { (request, wantsRows) throws(RequestError) in
+      let compiled: Statement
+      do throws(RequestError) {
+        compiled = try executor.prepare(request.sql)
+      } catch {
+        guard !shared.connection.refusedTemporaryObject else { throw error }
+        return .failed(error)
+      }
+      let kind = StatementKind(compiled, sql: request.sql)
+      guard kind == .read || kind == .write else {
+        throw RequestError(.badRequest, "the statement cannot share a transaction")
+      }
+      executor.beginBudget(milliseconds: timeoutMilliseconds)
+      return try inSavepoint { () throws(RequestError) in
+        do throws(RequestError) {
+          let result = try executor.run(
+            compiled, request.arguments, bytesMax: &bytes, wantsRows: wantsRows, isDetailed: true)
+          return (.result(result), isOK: true)
+        } catch { return (.failed(error), isOK: false) }
+      }
+    }
     return response
   }
 
   private func runAlone(_ request: EngineRequest) -> EngineResponse {
     guard case .write(let statements) = request.work else { return EngineResponse() }
-    if statements.count == 1, statements[0].sql.isVacuum { return vacuum(statements[0], request) }
+    if statements.count == 1, statements[0].sql.isVacuum { return vacuum(statements[0]) }
     do throws(RequestError) {
-      try setForeignKeys(request.enforcesForeignKeys)
-      try begin()
+      try shared.setForeignKeys(request.enforcesForeignKeys)
+      try shared.begin()
     } catch { return .failed(error) }
-    defer { try? setForeignKeys(true) }
+    defer { try? shared.setForeignKeys(true) }
     let response = execute(request)
     if response.failure != nil {
-      rollback()
+      shared.rollback()
       return response
     }
     do throws(RequestError) {
-      try commit()
+      try shared.commit()
       return response
     } catch {
-      rollback()
+      shared.rollback()
       return .failed(error)
     }
   }
@@ -124,7 +178,8 @@ final class WriteGroups {
     } catch { return .failed(error) }
     executor.beginRequest()
     let response = run(
-      statements, timeoutMilliseconds: request.timeoutMilliseconds, allowsControl: false)
+      statements, on: shared, timeoutMilliseconds: request.timeoutMilliseconds,
+      allowsControl: false)
     guard response.failure == nil, let key = request.idempotencyKey else { return response }
     do throws(RequestError) {
       try keys.remember(key, response)
@@ -132,47 +187,29 @@ final class WriteGroups {
     } catch { return .failed(error) }
   }
 
-  /// VACUUM cannot run inside a transaction.
-  private func vacuum(_ statement: StatementRequest, _ request: EngineRequest) -> EngineResponse {
-    executor.endBudget()
+  private func vacuum(_ statement: StatementRequest) -> EngineResponse {
     do throws(RequestError) {
-      try database.connection.allowingVacuum { () throws(RequestError) in
-        var bytes = limits.responseBytesMax
-        let compiled = try executor.prepare(statement.sql)
-        _ = try executor.run(compiled, statement.arguments, bytesMax: &bytes)
-      }
+      try shared.vacuum(statement)
       return EngineResponse(results: [StatementResult()])
-    } catch {
-      return .failed(error.ofCommit)
-    }
+    } catch { return .failed(error) }
   }
 
   // MARK: Interactive transactions
 
-  /// Takes the write lock; another process may hold it for a while.
-  func begin() throws(RequestError) {
-    try control(begins)
-    executor.beginRequest()
-  }
-
-  func rollback() {
-    executor.endBudget()
-    guard !database.connection.isAutocommit else { return }
-    try? step(rollbacks)
-  }
-
   func runInTransaction(
-    _ statements: [StatementRequest], timeoutMilliseconds: Int?, enforcesForeignKeys: Bool
+    _ statements: [StatementRequest], on connection: WritingConnection, timeoutMilliseconds: Int?
   ) -> EngineResponse {
-    run(statements, timeoutMilliseconds: timeoutMilliseconds, allowsControl: true)
+    run(
+      statements, on: connection, timeoutMilliseconds: timeoutMilliseconds, allowsControl: true)
   }
 
   /// Runs the reads of a transaction again.
   ///
   /// - Throws: `SQLITE_BUSY_SNAPSHOT` when one of them gives another result by now.
   func verify(
-    _ basis: TransactionBasis, timeoutMilliseconds: Int?
+    _ basis: TransactionBasis, on connection: WritingConnection, timeoutMilliseconds: Int?
   ) throws(RequestError) {
+    let executor = connection.executor
     executor.beginBudget(milliseconds: timeoutMilliseconds)
     defer { executor.endBudget() }
     var bytes = limits.responseBytesMax
@@ -195,8 +232,10 @@ final class WriteGroups {
   // MARK: Statements
 
   private func run(
-    _ statements: [StatementRequest], timeoutMilliseconds: Int?, allowsControl: Bool
+    _ statements: [StatementRequest], on connection: WritingConnection, timeoutMilliseconds: Int?,
+    allowsControl: Bool
   ) -> EngineResponse {
+    let executor = connection.executor
     executor.beginBudget(milliseconds: timeoutMilliseconds)
     defer { executor.endBudget() }
     var response = EngineResponse()
@@ -220,60 +259,5 @@ final class WriteGroups {
       }
     }
     return response
-  }
-
-  private func setForeignKeys(_ on: Bool) throws(RequestError) {
-    guard on != enforcesForeignKeys else { return }
-    let connection = database.connection
-    connection.policy = .engine
-    defer { connection.policy = .client }
-    do throws(SQLiteError) {
-      try connection.execute("PRAGMA foreign_keys=\(on ? "ON" : "OFF")")
-    } catch { throw RequestError(error) }
-    enforcesForeignKeys = on
-  }
-  private var enforcesForeignKeys = true
-
-  private func commit() throws(RequestError) {
-    do throws(RequestError) {
-      try control(commits)
-    } catch { throw error.ofCommit }
-  }
-
-  private func control(_ statement: Statement) throws(RequestError) {
-    do throws(SQLiteError) {
-      try step(statement)
-    } catch { throw RequestError(error) }
-  }
-
-  private func step(_ statement: Statement) throws(SQLiteError) {
-    defer { statement.reset() }
-    _ = try statement.step()
-  }
-}
-
-extension StatementFacts {
-  /// The end of a transaction, or of the savepoint that opened one.
-  fileprivate var mayCommit: Bool { transaction == .commit || savepoint == .release }
-}
-
-extension RequestError {
-  /// What this error means where a COMMIT met it.
-  ///
-  /// When the disk fails, the commit mark can have been written although it could not be synced.
-  /// Nobody sees the transaction then, but a start after a crash finds it in the WAL. SQLite says
-  /// CORRUPT as well where the file system does.
-  fileprivate var ofCommit: RequestError {
-    guard code.hasPrefix("SQLITE_IOERR") || code.hasPrefix("SQLITE_CORRUPT") else { return self }
-    return RequestError(
-      .outcomeUnknown, "the disk failed at the commit, which was made once, or not at all: \(self)")
-  }
-}
-
-extension SQLText {
-  /// Whether the text begins with the word VACUUM: such a statement runs outside of transactions.
-  /// What it may do is for the authorizer to say.
-  var isVacuum: Bool {
-    StatementScanner.firstWords(of: self, 1) == ["vacuum"]
   }
 }

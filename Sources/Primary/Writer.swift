@@ -18,27 +18,27 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     var completion: @Sendable (EngineResponse) -> Void
   }
 
-  /// An interactive transaction, which has the writer to itself.
-  private struct OpenTransaction {
-    var id: UInt64
-    var deadlineNanoseconds: UInt64
-  }
-
   let database: PrimaryDatabase
-  private let thread: DatabaseThread
+  let thread: DatabaseThread
   private let reads: ForwardedReads
-  private let limits: ServingLimits
+  let limits: ServingLimits
   private let logger: Logger
-  private let timers: any EventLoop
+  let timers: any EventLoop
   private struct Queue {
     var requests: [Pending] = []
     /// A job that will empty the queue is under way.
     var isScheduled = false
   }
   private let queue = Mutex(Queue())
-  private let groups: WriteGroups
-  private var open: OpenTransaction?
-  private var nextTransaction = Chance.number(in: 1...(1 << 48) as ClosedRange<UInt64>)
+  /// The connection that all clients share.
+  let shared: WritingConnection
+  let groups: WriteGroups
+  /// The connections of streams.
+  let connections: StreamConnections
+  var open: OpenTransaction?
+  /// A timer will close the connections that streams leave unused.
+  var hasSweep = false
+  var nextTransaction = Chance.number(in: 1...(1 << 48) as ClosedRange<UInt64>)
   /// Set when the database can no longer be written: what an operator must know.
   private var failure: RequestError?
 
@@ -52,7 +52,9 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     self.limits = limits
     self.timers = timers
     self.logger = logger
-    groups = try WriteGroups(database: database, limits: limits)
+    shared = try WritingConnection(database.connection, policy: .client, limits: limits)
+    groups = try WriteGroups(shared, limits: limits)
+    connections = StreamConnections(database: database, limits: limits)
   }
 
   // MARK: Any thread
@@ -65,7 +67,8 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     if let refusal = request.accessRefusal { return answer([pending], with: .failed(refusal)) }
     switch request.work {
     case .read: reads.submit(pending)
-    case .write, .position, .begin, .proceed, .abandon:
+    case .program(let program) where program.isReading: reads.submit(pending)
+    case .write, .position, .begin, .proceed, .abandon, .program, .leave:
       // One job empties the whole queue: a job for each request would only wake the thread more
       // often.
       let needsJob = queue.withLock { queue in
@@ -96,7 +99,7 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
 
   // MARK: On the thread
 
-  private func drain() {
+  func drain() {
     while true {
       let batch = queue.withLock { queue in
         let batch = take(from: &queue.requests)
@@ -112,16 +115,16 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
   private func take(from queue: inout [Pending]) -> [Pending] {
     if open == nil {
       guard let first = queue.first else { return [] }
-      guard case .write = first.request.work else { return [queue.removeFirst()] }
-      let count = queue.prefix(WriteGroups.requestsMax).prefix { pending in
-        if case .write = pending.request.work { true } else { false }
-      }.count
+      guard first.request.mayShareTransaction else { return [queue.removeFirst()] }
+      let count = queue.prefix(WriteGroups.requestsMax).prefix(while: \.request.mayShareTransaction)
+        .count
       defer { queue.removeFirst(count) }
       return Array(queue.prefix(count))
     }
     let index = queue.firstIndex { pending in
       switch pending.request.work {
-      case .proceed, .abandon, .position: true
+      case .proceed, .abandon, .position, .leave: true
+      case .program(let program): program.transaction != nil
       case .write, .read, .begin: false
       }
     }
@@ -135,7 +138,12 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     guard let first = batch.first else { return }
     switch first.request.work {
     case .write:
-      let responses = groups.run(batch.map(\.request))
+      finish(batch, groups.run(batch.map(\.request), program: run))
+    case .program(let program):
+      let isShared = open == nil && first.request.mayShareTransaction
+      let responses =
+        isShared
+        ? groups.run(batch.map(\.request), program: run) : [run(program, first.request)]
       finish(batch, responses)
     case .position:
       finish(batch, [EngineResponse()])
@@ -145,6 +153,9 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
       finish(batch, [proceed(id, statements, first.request)])
     case .abandon(let id):
       if open?.id == id { rollback() }
+      finish(batch, [EngineResponse()])
+    case .leave(let session):
+      leave(session)
       finish(batch, [EngineResponse()])
     case .read:
       preconditionFailure("reads do not come to the writer")
@@ -205,7 +216,8 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
   }
 
   private func capture() throws {
-    if let frames = database.connection.takeCommittedFrames() {
+    let own = database.connection.takeCommittedFrames()
+    if let frames = [own, connections.takeCommittedFrames()].compactMap(\.self).max() {
       try database.captureDurable(through: frames)
     }
     // Commits of other processes may have come behind ours.
@@ -251,72 +263,20 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
       message: "the primary stopped accepting writes: its operator must look at the log")
   }
 
-  // MARK: Interactive transactions
+  /// On the thread, at the end: lets go of the file.
+  func closeConnections() {
+    if open != nil { rollback() }
+    connections.closeAll()
+  }
+}
 
-  private func begin(
-    _ basis: TransactionBasis?, _ statements: [StatementRequest], _ request: EngineRequest
-  ) -> EngineResponse {
-    do throws(RequestError) {
-      try groups.begin()
-    } catch { return .failed(error) }
-    nextTransaction += 1
-    let id = nextTransaction
-    let limit = UInt64(limits.transactionMilliseconds) * 1_000_000
-    open = OpenTransaction(id: id, deadlineNanoseconds: monotonicNanoseconds() + limit)
-    timers.scheduleTask(in: .milliseconds(Int64(limits.transactionMilliseconds))) { [self] in
-      thread.submit { [self] in expire(id) }
+extension EngineRequest {
+  /// Whether the request may be in one transaction with others.
+  fileprivate var mayShareTransaction: Bool {
+    switch work {
+    case .write: true
+    case .program(let program): program.isOneWrite
+    case .read, .position, .begin, .proceed, .abandon, .leave: false
     }
-    if let basis, !isCurrent(basis) {
-      do throws(RequestError) {
-        try groups.verify(basis, timeoutMilliseconds: request.timeoutMilliseconds)
-      } catch {
-        rollback()
-        return .failed(error)
-      }
-    }
-    return run(statements, request)
-  }
-
-  /// Nothing was committed since the transaction looked: its reads need no second look.
-  private func isCurrent(_ basis: TransactionBasis) -> Bool {
-    guard (try? database.captureAll()) != nil else { return false }
-    let position = database.tracker.position
-    return basis.epoch == position.epoch && basis.txid == position.txid
-  }
-
-  private func proceed(
-    _ id: UInt64, _ statements: [StatementRequest], _ request: EngineRequest
-  ) -> EngineResponse {
-    guard open?.id == id else {
-      return .failed(
-        RequestError(
-          .transactionTimeout,
-          "the transaction is over: it took longer than \(limits.transactionMilliseconds) ms and was rolled back"
-        ))
-    }
-    return run(statements, request)
-  }
-
-  private func run(_ statements: [StatementRequest], _ request: EngineRequest) -> EngineResponse {
-    var response = groups.runInTransaction(
-      statements, timeoutMilliseconds: request.timeoutMilliseconds,
-      enforcesForeignKeys: request.enforcesForeignKeys)
-    if database.connection.isAutocommit {
-      open = nil
-    } else {
-      response.transaction = open?.id
-    }
-    return response
-  }
-
-  private func expire(_ id: UInt64) {
-    guard open?.id == id else { return }
-    rollback()
-    drain()
-  }
-
-  private func rollback() {
-    groups.rollback()
-    open = nil
   }
 }

@@ -37,7 +37,9 @@ public final class ReplicaService: Service, Sendable {
   private struct Serving: Sendable {
     var parts: ReplicaParts.Serving
     var lineServer: LineServer?
+    var httpServer: HTTPServer?
     var listenAddress: SocketAddress?
+    var httpAddress: SocketAddress?
     var shipAddress: SocketAddress?
     var database: ReplicaDatabase { parts.database }
   }
@@ -69,7 +71,7 @@ public final class ReplicaService: Service, Sendable {
     self.configuration = configuration
     if configuration.resets { try ReplicaFiles.remove(configuration.databasePath) }
     applierGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    clientGroup = configuration.options.listen.map { _ in
+    clientGroup = (configuration.options.listen ?? configuration.options.http).map { _ in
       MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
     }
     let loop = applierGroup.next()
@@ -123,13 +125,23 @@ public final class ReplicaService: Service, Sendable {
     let made = parts.makeServing(
       database, status: { status.make() },
       pages: { [weak self] in self?.serving.withLock { $0 != nil } ?? false })
-    let lineServer = clientGroup.map {
+    let connections = ConnectionTotal()
+    let lineServer = options.listen == nil ? nil : clientGroup.map {
       LineServer(
-        node: made.context, group: $0, verifier: options.verifier, transport: options.transport)
+        node: made.context, group: $0, verifier: options.verifier, transport: options.transport,
+        total: connections)
+    }
+    let httpServer = options.http == nil ? nil : clientGroup.map {
+      HTTPServer(
+        directory: SingleDatabase(made.context), group: $0, options: options.http(connections))
     }
     let listenAddress =
       try await options.listen.asyncMap {
         try await lineServer?.start(host: $0.host, port: $0.port)
+      } ?? nil
+    let httpAddress =
+      try await options.http.asyncMap {
+        try await httpServer?.start(host: $0.host, port: $0.port)
       } ?? nil
     try await upstream.loop.submit { [parts] in try parts.recover(database) }.get()
     made.begin()
@@ -138,7 +150,8 @@ public final class ReplicaService: Service, Sendable {
         try await made.shipServer?.start(host: $0.host, port: $0.port)
       } ?? nil
     return Serving(
-      parts: made, lineServer: lineServer, listenAddress: listenAddress, shipAddress: shipAddress)
+      parts: made, lineServer: lineServer, httpServer: httpServer, listenAddress: listenAddress,
+      httpAddress: httpAddress, shipAddress: shipAddress)
   }
 
   // MARK: Stopping
@@ -158,6 +171,7 @@ public final class ReplicaService: Service, Sendable {
     // What starts at this moment is stopped with the rest.
     await start?.value
     let serving = serving.withLock { $0 }
+    await serving?.httpServer?.stop()
     await serving?.lineServer?.stop()
     await serving?.parts.shipServer?.stop()
     serving?.parts.quiesce()
@@ -182,6 +196,7 @@ public final class ReplicaService: Service, Sendable {
   // MARK: Status
 
   public var listenAddress: SocketAddress? { serving.withLock { $0?.listenAddress } }
+  public var httpAddress: SocketAddress? { serving.withLock { $0?.httpAddress } }
   public var shipAddress: SocketAddress? { serving.withLock { $0?.shipAddress } }
 
   /// Where this replica stands; nil before the first copy is complete.
@@ -220,6 +235,7 @@ public final class ReplicaService: Service, Sendable {
     guard let serving else { return status }
     status.pageSize = serving.database.pageSize.bytes
     status.pageCount = serving.database.map.live.pageCount
+    status.http = serving.httpAddress.map(describe)
     status.ship = serving.shipAddress.map(describe)
     status.add(serving.parts.shipServer, head: position.txid)
     status.add(parts.ring)
@@ -228,7 +244,8 @@ public final class ReplicaService: Service, Sendable {
     status.scrub = serving.parts.scrubber.status
     status.diverged = DivergedCopies.names(of: serving.database.path)
     status.damage = parts.health.damage
-    status.connections = serving.lineServer?.connectionCount ?? 0
+    status.connections =
+      (serving.lineServer?.connectionCount ?? 0) + (serving.httpServer?.connectionCount ?? 0)
     return status
   }
 }

@@ -236,13 +236,3 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
     }
   }
 }
-
-extension EngineRequest {
-  /// Whether the request may change the database.
-  var isWrite: Bool {
-    switch work {
-    case .write, .begin, .proceed: true
-    case .read, .position, .abandon: false
-    }
-  }
-}

@@ -20,6 +20,8 @@ public struct NodeAddress: Hashable, Sendable, CustomStringConvertible {
 public struct NodeOptions: Sendable {
   /// Where clients connect; nil for no listener.
   public var listen: NodeAddress?
+  /// Where clients connect that speak HTTP; nil for no listener.
+  public var http: NodeAddress?
   /// Where followers connect; nil for no listener.
   public var ship: NodeAddress?
   /// What this node calls itself in logs and in its neighbours' status.
@@ -39,6 +41,19 @@ public struct NodeOptions: Sendable {
   public var logger = Logger(label: "edge-sql")
 
   public init() {}
+
+  /// What the listener for HTTP is configured with.
+  ///
+  /// - Parameter connections: those of all listeners for clients.
+  package func http(_ connections: ConnectionTotal) -> HTTPOptions {
+    var http = HTTPOptions()
+    http.limits = limits
+    http.logger = logger
+    http.verifier = verifier
+    http.transport = transport
+    http.connections = connections
+    return http
+  }
 }
 
 /// This release.

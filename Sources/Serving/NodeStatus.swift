@@ -101,6 +101,8 @@ public struct NodeStatus: Sendable {
   public var uptimeMilliseconds: UInt64 = 0
   /// Where clients connect.
   public var listen: String
+  /// Where clients connect that speak HTTP.
+  public var http: String?
   /// Where replicas connect.
   public var ship: String?
   public var upstream: Upstream?
@@ -145,6 +147,7 @@ extension NodeStatus {
     writer.member("page_count", Int64(pageCount))
     writer.count("uptime_ms", uptimeMilliseconds)
     writer.member("listen", listen)
+    writer.optional("http", http)
     writer.optional("ship", ship)
     writeUpstream(into: &writer)
     writer.beginArray("replicas")

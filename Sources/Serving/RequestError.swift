@@ -52,6 +52,8 @@ public enum ErrorCode: String, Sendable, CaseIterable {
   case overloaded = "OVERLOADED"
   case databaseNotFound = "DATABASE_NOT_FOUND"
   case notAllowed = "NOT_ALLOWED"
+  /// The state that a stream had at the primary is gone.
+  case streamExpired = "STREAM_EXPIRED"
   /// Pages of this node's file are damaged, and nothing is served from it.
   case damaged = "DAMAGED"
 
@@ -60,7 +62,7 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case .tokenTimeout, .primaryUnavailable, .overloaded, .transactionTimeout, .damaged: true
     case .badRequest, .wrongProtocol, .lineTooLong, .authRequired, .authDenied, .readOnly,
       .tokenInvalid, .tokenEpoch, .statementTimeout, .responseTooLarge, .outcomeUnknown,
-      .databaseNotFound, .notAllowed:
+      .databaseNotFound, .notAllowed, .streamExpired:
       false
     }
   }

@@ -22,6 +22,10 @@ public struct ServingLimits: Equatable, Sendable {
   public var pipelinedWritesMax = 256
   /// The same, in bytes of SQL and arguments.
   public var pipelinedBytesMax = 1 << 20
+  /// How long the rest of an HTTP request may take once it has begun.
+  public var httpRequestMilliseconds = 10_000
+  /// How long an HTTP connection may be idle.
+  public var httpIdleMilliseconds = 60_000
   /// How long a stop waits for requests that are being worked on.
   public var drainMilliseconds = 5000
 
@@ -37,6 +41,22 @@ public struct ServingLimits: Equatable, Sendable {
   public var responseBytesMax = 10 << 20
   /// The most rows that are drawn as a table, or as CSV.
   public var tableRowsMax = 10_000
+
+  // MARK: Streams
+
+  /// Streams over HTTP that wait for their client's next request.
+  public var streamsMax = 4096
+  /// How long such a stream waits.
+  public var streamIdleMilliseconds = 10_000
+  /// For how long a client is told that its stream has expired.
+  public var streamRememberedMilliseconds = 300_000
+
+  /// Streams that have a connection of their own at the primary, for TEMP objects.
+  public var streamConnectionsMax = 64
+  /// How long such a connection is kept without work.
+  public var streamConnectionIdleMilliseconds = 300_000
+  /// What the TEMP objects of one stream may take.
+  public var temporaryBytesMax = 256 << 20
 
   // MARK: Reads
 

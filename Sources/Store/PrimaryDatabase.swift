@@ -22,6 +22,9 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
   public let logWatch: LogWatch
   private let index: WALIndex
   private let log: LogFile
+  private let logFileBytesMax: Int
+  private static let settings =
+    "PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST; PRAGMA foreign_keys=ON"
   /// What the start did, for the log.
   public private(set) var notes: [String] = []
 
@@ -107,16 +110,14 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     connection.waitForLocks(milliseconds: 5000)
     connection.keepLog()
     connection.countFrames()
-    try connection.execute(
-      "PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST; PRAGMA foreign_keys=ON"
-    )
+    try connection.execute(Self.settings)
     guard let bytes = try connection.queryInteger("PRAGMA page_size"),
       let pageSize = PageSize(Int(bytes))
     else { throw Failure.notADatabase(path) }
     self.pageSize = pageSize
     let frameBytes = pageSize.bytes + FrameHeader.byteCount
-    try connection.execute(
-      "PRAGMA journal_size_limit=\(WALHeader.byteCount + Int(logFileFramesMax) * frameBytes)")
+    logFileBytesMax = WALHeader.byteCount + Int(logFileFramesMax) * frameBytes
+    try connection.execute("PRAGMA journal_size_limit=\(logFileBytesMax)")
     _ = try connection.query("SELECT rootpage FROM sqlite_schema LIMIT 1")
     index = try WALIndex(connection: connection)
     log = try LogFile(databasePath: path, pageSize: pageSize, writable: true)
@@ -145,6 +146,21 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
       checksum: live.checksum)
     tracker = PositionTracker(position: start, place: capture.place, history: history)
     logWatch = LogWatch(index: index, log: log.file)
+  }
+
+  /// Another connection that writes, like the first one. Its commits are captured like everybody's.
+  ///
+  /// - Parameter temporaryBytesMax: what its TEMP objects may take.
+  public func openConnection(temporaryBytesMax: Int) throws(SQLiteError) -> Connection {
+    let opened = try Connection(path: path, mode: .readWrite)
+    opened.waitForLocks(milliseconds: 5000)
+    opened.keepLog()
+    opened.countFrames()
+    try opened.execute(Self.settings)
+    try opened.execute("PRAGMA journal_size_limit=\(logFileBytesMax)")
+    let pages = max(1, temporaryBytesMax / pageSize.bytes)
+    try opened.execute("PRAGMA temp.max_page_count=\(pages)")
+    return opened
   }
 
   /// The file is looked at before SQLite opens it: what is not ours stays untouched.

@@ -95,6 +95,8 @@ final class DirectWriter: PrimaryAccess, @unchecked Sendable {  // the database 
       case .abandon(let id):
         if open == id { expire() }
         return EngineResponse()
+      case .program(let program): return try run(program)
+      case .leave: return EngineResponse()
       }
     } catch {
       if !database.connection.isAutocommit { try? database.connection.execute("ROLLBACK") }
@@ -115,6 +117,44 @@ final class DirectWriter: PrimaryAccess, @unchecked Sendable {  // the database 
   private func proceed(_ statements: [StatementRequest]) -> EngineResponse {
     var response = run(statements)
     if database.connection.isAutocommit { open = nil }
+    response.transaction = open
+    return response
+  }
+
+  /// Steps as SQLite itself runs them; TEMP objects are for the real writer.
+  private func run(_ program: StreamProgram) throws -> EngineResponse {
+    if let id = program.transaction, id != open {
+      return .failed(RequestError(.transactionTimeout, "it is over"))
+    }
+    if program.begins {
+      try database.connection.execute("BEGIN IMMEDIATE")
+      if let failure = check(program.basis) {
+        try database.connection.execute("ROLLBACK")
+        return .failed(failure)
+      }
+    }
+    var response = EngineResponse()
+    response.steps = program.run(
+      isAutocommit: { database.connection.isAutocommit },
+      describe: { executor.outcome(describing: $0) }
+    ) { statement, wantsRows in
+      var bytes = 10 << 20
+      executor.beginBudget(milliseconds: nil)
+      defer { executor.endBudget() }
+      do throws(RequestError) {
+        return .result(
+          try executor.run(
+            try executor.prepare(statement.sql), statement.arguments, bytesMax: &bytes,
+            wantsRows: wantsRows, isDetailed: true))
+      } catch { return .failed(error) }
+    }
+    response.isAutocommit = database.connection.isAutocommit
+    if response.isAutocommit {
+      open = nil
+    } else if open == nil {
+      nextTransaction += 1
+      open = nextTransaction
+    }
     response.transaction = open
     return response
   }

@@ -13,6 +13,14 @@ extension DecoderCheck {
   private static func checkRequest(_ bytes: [UInt8]) throws {
     guard let request = try? EngineRequest(decoding: ByteBuffer(bytes: bytes)) else { return }
     try require(statements(of: request).count <= bytes.count, "more statements than bytes")
+    if case .program(let program) = request.work {
+      try require(program.steps.count <= StreamProgram.stepsMax, "more steps than may be")
+      // What depends on others must find them, whatever it says.
+      let outcomes = program.steps.map { step in
+        step.condition?.holds(isAutocommit: true) { program.steps.indices.contains($0) }
+      }
+      try require(outcomes.count == program.steps.count, "conditions end")
+    }
     let first = request.encode()
     // Numbers that are none are not equal to themselves: bytes are compared.
     guard let again = try? EngineRequest(decoding: first) else {
@@ -26,13 +34,19 @@ extension DecoderCheck {
     case .write(let statements), .read(let statements), .begin(_, let statements),
       .proceed(_, let statements):
       statements
-    case .position, .abandon: []
+    case .position, .abandon, .leave: []
+    case .program(let program):
+      program.steps.compactMap { step in
+        if case .execute(let statement, _) = step.action { statement } else { nil }
+      }
     }
   }
 
   private static func checkResponse(_ bytes: [UInt8]) throws {
     guard let response = try? EngineResponse(decoding: ByteBuffer(bytes: bytes)) else { return }
-    let rows = response.results.reduce(0) { $0 + $1.rows.count }
+    var rows = response.results.reduce(0) { $0 + $1.rows.count }
+    for case .result(let result) in response.steps { rows += result.rows.count }
+    try require(response.steps.count <= bytes.count, "more steps than bytes")
     try require(rows <= bytes.count, "\(rows) rows in \(bytes.count) bytes")
     let first = response.encode()
     guard let again = try? EngineResponse(decoding: first) else {

@@ -6,10 +6,11 @@ extension EngineRequest {
   /// The least that the client must be allowed.
   public var neededAccess: AccessLevel {
     switch work {
-    case .position, .abandon: .none
+    case .position, .abandon, .leave: .none
     case .read: .read
     // Whatever is in it: it has the write lock.
-    case .write, .begin, .proceed: .write
+    case .program(let program) where program.isReading: .read
+    case .write, .begin, .proceed, .program: .write
     }
   }
 

@@ -6,7 +6,11 @@ import WALShip
 extension ShipServerSession {
   func forward(_ number: UInt64, _ bytes: ByteBuffer) throws {
     let request = try EngineRequest(decoding: bytes)
-    if case .abandon(let transaction) = request.work { transactions.remove(transaction) }
+    switch request.work {
+    case .abandon(let transaction): transactions.remove(transaction)
+    case .leave(let session): sessions.remove(session)
+    case .write, .read, .position, .begin, .proceed, .program: break
+    }
     let session = NIOLoopBound(self, eventLoop: server.loop)
     source.primary.submit(request, on: server.loop) { response in
       session.value.answer(number, request, response)
@@ -25,13 +29,38 @@ extension ShipServerSession {
     context?.flush()
   }
 
+  /// Follows what the follower's clients have open, to end it with the link.
   func noteTransaction(_ request: EngineRequest, _ response: EngineResponse) {
-    if case .proceed(let transaction, _) = request.work { transactions.remove(transaction) }
-    guard let open = response.transaction else { return }
-    if case .serving = phase {
-      transactions.insert(open)
-    } else {
-      source.primary.submit(EngineRequest(.abandon(transaction: open)), on: server.loop) { _ in }
+    switch request.work {
+    case .proceed(let transaction, _): transactions.remove(transaction)
+    case .program(let program):
+      // One that was refused as a whole has left everything as it was.
+      let code = response.failure?.error.code
+      let hasRun = !response.steps.isEmpty
+      if let transaction = program.transaction,
+        hasRun || code == ErrorCode.transactionTimeout.rawValue
+      {
+        transactions.remove(transaction)
+      }
+      if let session = program.session, hasRun || code == ErrorCode.streamExpired.rawValue {
+        sessions.remove(session)
+      }
+    case .write, .read, .position, .begin, .abandon, .leave: break
     }
+    if let open = response.transaction { transactions.insert(open) }
+    if let session = response.session { sessions.insert(session) }
+    guard case .serving = phase else { return endWork() }
+  }
+
+  /// The follower is gone: ends what its clients have open.
+  func endWork() {
+    for transaction in transactions { end(.abandon(transaction: transaction)) }
+    for session in sessions { end(.leave(session: session)) }
+    transactions = []
+    sessions = []
+  }
+
+  private func end(_ work: EngineRequest.Work) {
+    source.primary.submit(EngineRequest(work), on: server.loop) { _ in }
   }
 }

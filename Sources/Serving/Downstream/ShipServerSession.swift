@@ -29,6 +29,8 @@ final class ShipServerSession: ChannelInboundHandler {
   var requests = FragmentAssembler(bytesMax: 32 << 20)
   /// Interactive transactions that this follower's clients have open.
   var transactions: Set<UInt64> = []
+  /// The connections that streams of this follower have for themselves.
+  var sessions: Set<UInt64> = []
   var timer: RepeatedTask?
   var isComparison = false
   /// The history that the follower was welcomed to.
@@ -83,12 +85,7 @@ final class ShipServerSession: ChannelInboundHandler {
     if case .closed = phase { return }
     phase = .closed
     timer?.cancel()
-    for transaction in transactions {
-      source.primary.submit(EngineRequest(.abandon(transaction: transaction)), on: server.loop) {
-        _ in
-      }
-    }
-    transactions = []
+    endWork()
     server.remove(self)
     context?.close(promise: nil)
     context = nil

@@ -11,7 +11,7 @@ struct EngineReader {
 
   init(_ bytes: UnsafeRawBufferPointer) { reader = BodyReader(bytes) }
 
-  private static let bytesMax = 17 << 20
+  static let bytesMax = 17 << 20
 
   mutating func count(atLeast bytes: Int = 1) throws(ShipProtocolError) -> Int {
     let count = try reader.varint()
@@ -103,10 +103,16 @@ extension EngineRequest {
     case .abandon(let transaction):
       buffer.writeInteger(6 as UInt8)
       buffer.writeVarint(transaction)
+    case .program(let program):
+      buffer.writeInteger(7 as UInt8)
+      buffer.writeProgram(program)
+    case .leave(let session):
+      buffer.writeInteger(8 as UInt8)
+      buffer.writeVarint(session)
     }
     buffer.writeOptional(idempotencyKey) { $0.writeText($1) }
     buffer.writeOptional(timeoutMilliseconds) { $0.writeVarint(UInt64(clamping: $1)) }
-    buffer.writeInteger(enforcesForeignKeys ? 1 : 0 as UInt8)
+    buffer.writeFlag(enforcesForeignKeys)
     buffer.writeInteger(access.rawValue)
     buffer.writeInteger(UInt8(clamping: tokens.count))
     for token in tokens {
@@ -139,6 +145,8 @@ extension EngineRequest {
       let transaction = try reader.reader.varint()
       work = .proceed(transaction: transaction, try reader.statements())
     case 6: work = .abandon(transaction: try reader.reader.varint())
+    case 7: work = .program(try reader.program())
+    case 8: work = .leave(session: try reader.reader.varint())
     default: throw .malformed("unknown request")
     }
     idempotencyKey = try reader.optional { reader throws(ShipProtocolError) in try reader.text() }
@@ -168,10 +176,7 @@ extension EngineResponse {
     buffer.writeVarint(UInt64(results.count))
     for result in results { buffer.writeResult(result) }
     buffer.writeOptional(failure) { buffer, failure in
-      buffer.writeText(failure.error.code)
-      buffer.writeText(failure.error.message)
-      buffer.writeOptional(failure.error.offset) { $0.writeVarint(UInt64(clamping: $1)) }
-      buffer.writeInteger(failure.error.retry ? 1 : 0 as UInt8)
+      buffer.writeRequestError(failure.error)
       buffer.writeOptional(failure.statement) { $0.writeVarint(UInt64(clamping: $1)) }
     }
     buffer.writeOptional(position) { buffer, position in
@@ -182,6 +187,10 @@ extension EngineResponse {
       buffer.writeInteger(position.checksum.rawValue, endianness: .little)
     }
     buffer.writeOptional(transaction) { $0.writeVarint($1) }
+    buffer.writeVarint(UInt64(steps.count))
+    for step in steps { buffer.writeOutcome(step) }
+    buffer.writeInteger((isAutocommit ? 1 : 0) | (enforcesForeignKeys ? 2 : 0) as UInt8)
+    buffer.writeOptional(session) { $0.writeVarint($1) }
     return buffer
   }
 
@@ -197,20 +206,13 @@ extension EngineResponse {
 
   private init(_ reader: inout EngineReader) throws(ShipProtocolError) {
     results = []
-    for _ in 0..<(try reader.count(atLeast: 4)) { results.append(try reader.result()) }
+    for _ in 0..<(try reader.count(atLeast: 7)) { results.append(try reader.result()) }
     failure = try reader.optional { reader throws(ShipProtocolError) in
-      let code = try reader.text()
-      let message = try reader.text()
-      let offset = try reader.optional { reader throws(ShipProtocolError) in
-        Int(try reader.reader.varint32())
-      }
-      let retry = try reader.reader.byte() != 0
+      let error = try reader.requestError()
       let statement = try reader.optional { reader throws(ShipProtocolError) in
         Int(try reader.reader.varint32())
       }
-      return Failure(
-        RequestError(code: code, message: message, offset: offset, retry: retry),
-        statement: statement)
+      return Failure(error, statement: statement)
     }
     position = try reader.optional { reader throws(ShipProtocolError) in
       let database = DatabaseID(high: try reader.reader.fixed64(), low: try reader.reader.fixed64())
@@ -221,6 +223,13 @@ extension EngineResponse {
         checksum: DatabaseChecksum(try reader.reader.fixed64()))
     }
     transaction = try reader.optional { reader throws(ShipProtocolError) in
+      try reader.reader.varint()
+    }
+    for _ in 0..<(try reader.count()) { steps.append(try reader.outcome()) }
+    let flags = try reader.reader.byte()
+    isAutocommit = flags & 1 != 0
+    enforcesForeignKeys = flags & 2 != 0
+    session = try reader.optional { reader throws(ShipProtocolError) in
       try reader.reader.varint()
     }
     guard reader.reader.isAtEnd else { throw .malformed("an answer is too long") }
@@ -248,7 +257,14 @@ extension EngineReader {
     let rowid = try optional { reader throws(ShipProtocolError) in
       Int64(bitPattern: try reader.reader.fixed64())
     }
-    return StatementResult(columns: columns, rows: rows, changes: changes, lastInsertRowid: rowid)
+    var result = StatementResult(
+      columns: columns, rows: rows, changes: changes, lastInsertRowid: rowid)
+    let typed = try count()
+    guard typed == 0 || typed == width else { throw .malformed("types of other columns") }
+    for _ in 0..<typed { result.declaredTypes.append(try optionalText()) }
+    result.counts.read = Int64(clamping: try reader.varint())
+    result.counts.written = Int64(clamping: try reader.varint())
+    return result
   }
 }
 
@@ -329,5 +345,9 @@ extension ByteBuffer {
     for row in result.rows { for value in row { writeValue(value) } }
     writeOptional(result.changes) { $0.writeInteger($1, endianness: .little) }
     writeOptional(result.lastInsertRowid) { $0.writeInteger($1, endianness: .little) }
+    writeVarint(UInt64(result.declaredTypes.count))
+    for type in result.declaredTypes { writeOptional(type) { $0.writeText($1) } }
+    writeVarint(UInt64(clamping: result.counts.read))
+    writeVarint(UInt64(clamping: result.counts.written))
   }
 }

@@ -45,6 +45,10 @@ public struct EngineRequest: Equatable, Sendable {
     case proceed(transaction: UInt64, [StatementRequest])
     /// The client is gone: rolls back.
     case abandon(transaction: UInt64)
+    /// Steps of a Hrana stream.
+    case program(StreamProgram)
+    /// The stream is gone: closes the connection that it had for itself.
+    case leave(session: UInt64)
   }
 
   public var work: Work
@@ -61,6 +65,17 @@ public struct EngineRequest: Equatable, Sendable {
   public init(_ work: Work) { self.work = work }
 }
 
+extension EngineRequest {
+  /// Whether the request may change the database.
+  package var isWrite: Bool {
+    switch work {
+    case .program(let program): !program.isReading
+    case .write, .begin, .proceed: true
+    case .read, .position, .abandon, .leave: false
+    }
+  }
+}
+
 /// What one statement gave.
 public struct StatementResult: Equatable, Sendable {
   public var columns: [String]
@@ -68,6 +83,9 @@ public struct StatementResult: Equatable, Sendable {
   /// Nil for statements that change no rows.
   public var changes: Int64?
   public var lastInsertRowid: Int64?
+  /// The types of the columns as tables declare them, nil for expressions; empty where nobody asked.
+  public var declaredTypes: [String?] = []
+  public var counts = RowCounts()
   public init(
     columns: [String] = [], rows: [[Value]] = [], changes: Int64? = nil,
     lastInsertRowid: Int64? = nil
@@ -76,6 +94,20 @@ public struct StatementResult: Equatable, Sendable {
     self.rows = rows
     self.changes = changes
     self.lastInsertRowid = lastInsertRowid
+  }
+}
+
+/// What a statement of a stream has cost, in rows.
+public struct RowCounts: Equatable, Sendable {
+  /// Rows that the loops of the statement stood at, or that it returned, updated or deleted, if
+  /// those are more: what a stock SQLite can tell. Rows that are looked up by their key for each row
+  /// of another table are not counted.
+  public var read: Int64
+  /// Rows inserted, updated and deleted, those of triggers and foreign keys included.
+  public var written: Int64
+  public init(read: Int64 = 0, written: Int64 = 0) {
+    self.read = read
+    self.written = written
   }
 }
 
@@ -96,6 +128,13 @@ public struct EngineResponse: Equatable, Sendable {
   public var position: Position?
   /// The interactive transaction, while it is open.
   public var transaction: UInt64?
+  /// How the steps of a program ended.
+  public var steps: [StepOutcome] = []
+  /// What holds for the stream after its program.
+  public var isAutocommit = true
+  public var enforcesForeignKeys = true
+  /// The stream's own connection at the primary, if it has one.
+  public var session: UInt64?
 
   public init(
     results: [StatementResult] = [], failure: Failure? = nil, position: Position? = nil,

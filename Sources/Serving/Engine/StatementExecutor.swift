@@ -61,15 +61,22 @@ public final class StatementExecutor {
 
   /// Runs one statement to its end.
   ///
-  /// - Parameter bytesMax: what the result may have; it is lowered by what this one takes.
+  /// - Parameters:
+  ///   - bytesMax: what the result may have; it is lowered by what this one takes.
+  ///   - wantsRows: false when rows are counted and not kept.
+  ///   - isDetailed: whether to tell the declared types, and what the statement has cost.
   public func run(
-    _ statement: Statement, _ arguments: Arguments, bytesMax: inout Int
+    _ statement: Statement, _ arguments: Arguments, bytesMax: inout Int, wantsRows: Bool = true,
+    isDetailed: Bool = false
   ) throws(RequestError) -> StatementResult {
     defer { statement.reset() }
     do {
       try statement.bind(arguments)
       var result = StatementResult(columns: statement.columnNames)
+      var meter = isDetailed ? RowMeter(statement, totalChanges: connection.totalChanges) : nil
       while try statement.step() {
+        meter?.noteRow(of: statement)
+        guard wantsRows else { continue }
         let row = statement.row
         bytesMax -= row.reduce(16) { $0 + $1.approximateBytes }
         guard bytesMax > 0 else {
@@ -83,6 +90,12 @@ public final class StatementExecutor {
         let rowid = connection.lastInsertRowid
         if statement.facts.inserts, rowid != 0 { result.lastInsertRowid = rowid }
       }
+      if let meter {
+        result.columns = statement.columnNames
+        result.declaredTypes = statement.columnDeclaredTypes
+        result.counts = meter.counts(
+          of: statement, totalChanges: connection.totalChanges, changes: result.changes)
+      }
       return result
     } catch let error as RequestError {
       throw error
@@ -91,6 +104,13 @@ public final class StatementExecutor {
     } catch {
       throw RequestError(.badRequest, "\(error)")
     }
+  }
+
+  /// What the compiler knows of the first statement in a text.
+  public func describe(_ sql: SQLText) throws(RequestError) -> StatementDescription {
+    do {
+      return try connection.describe(sql)
+    } catch { throw RequestError(reporting: error) }
   }
 
   private func translate(_ error: SQLiteError) -> RequestError {
@@ -106,7 +126,7 @@ public final class StatementExecutor {
 
 extension RequestError {
   /// Any error of a statement: one that is for the client already stays as it is.
-  init(reporting error: any Error) {
+  package init(reporting error: any Error) {
     switch error {
     case let error as RequestError: self = error
     case let error as SQLiteError: self.init(error)

@@ -89,7 +89,15 @@ public final class HTTPCall {
     phase = .streaming
     var headers = headers
     headers.replaceOrAdd(name: "Content-Type", value: type)
+    guard method != .HEAD else { return answerHead(status, headers) }
     connection?.write(head: status, headers, isStreamed: true)
+  }
+
+  /// Nobody wants the rest.
+  private func answerHead(_ status: HTTPResponseStatus, _ headers: HTTPHeaders) {
+    connection?.write(head: status, headers, isStreamed: false)
+    connection?.endAnswer()
+    gone()
   }
 
   /// Sends a piece of the answer.

@@ -20,15 +20,17 @@ public final class LineServer: Sendable {
   /// - Parameters:
   ///   - verifier: checks clients' credentials; nil when none are asked for.
   ///   - transport: TLS; nil for plain text.
+  ///   - total: the connections of all listeners of the node.
   public init(
     node: NodeContext, group: any EventLoopGroup, verifier: (any CredentialVerifier)? = nil,
-    transport: (any TransportSecurity)? = nil
+    transport: (any TransportSecurity)? = nil, total: ConnectionTotal = ConnectionTotal()
   ) {
     self.verifier = verifier
     self.transport = transport
     self.node = node
     self.group = group
-    connections = LineConnections(connectionsMax: node.limits.connectionsMax)
+    connections = LineConnections(
+      connectionsMax: node.limits.connectionsMax, total: total)
   }
 
   /// How many clients are connected.

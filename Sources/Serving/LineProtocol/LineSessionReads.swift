@@ -69,33 +69,13 @@ extension LineSession {
   ) {
     switch admission {
     case .here, .hereStale, .forward, .failed: then(admission)
-    case .wait(let tokens):
-      suspend()
-      let cancel = node.gate.wait(for: tokens, options: options, on: loop) { admission in
+    case .wait, .askPrimary:
+      let wait = AdmissionWait(node: node, options: options, seen: seen, loop: loop) { admission in
         self.resume { then(admission) }
       }
-      if isBusy { suspend(onGone: cancel) }
-    case .askPrimary:
-      suspend()
-      ask(.position) { response in
-        self.resume {
-          guard let token = response.position?.token else {
-            return then(self.unansweredPosition(response, options))
-          }
-          self.admitted(
-            self.node.gate.admit([token, options.token, self.seen].compactMap(\.self)), options,
-            then: then)
-        }
-      }
+      suspend(onGone: wait.cancel)
+      wait.start(admission)
     }
-  }
-
-  private func unansweredPosition(
-    _ response: EngineResponse, _ options: RequestOptions
-  ) -> Admission {
-    if options.lagPolicy == .stale, node.gate.admit([]) == .here { return .hereStale }
-    let unknown = RequestError(.primaryUnavailable, "the primary did not tell its position")
-    return .failed(response.failure?.error ?? unknown)
   }
 
   private func read(_ job: ReadJob, _ admission: Admission) {
@@ -217,8 +197,7 @@ extension LineSession {
     }
   }
 
-  static let unnumbered = RequestError(
-    .tokenTimeout, "what was read has no transaction number yet")
+  static let unnumbered = PlaceWait.unnumbered
 
   /// Waits until the node can tell what position a place is; nil when that takes too long.
   ///

@@ -36,10 +36,10 @@ extension LineSession {
     case .begin(isImmediate: false): beginReading(head, options)
     case .begin: beginWriting(head, options, basis: nil, [], kind: nil)
     case .savepoint: beginWriting(head, options, basis: nil, [statement], kind: kind)
-    case .commit: answer(head, error: Self.wrong("cannot commit - no transaction is active"))
-    case .rollback: answer(head, error: Self.wrong("cannot rollback - no transaction is active"))
+    case .commit: answer(head, error: .noTransaction(.commit))
+    case .rollback: answer(head, error: .noTransaction(.rollback))
     case .release(let name), .rollbackTo(let name):
-      answer(head, error: Self.wrong("no such savepoint: \(name)"))
+      answer(head, error: .noSavepoint(name))
     case .read, .write, .foreignKeys, .setForeignKeys:
       preconditionFailure("not about transactions")
     }
@@ -50,13 +50,13 @@ extension LineSession {
     _ options: RequestOptions, in local: LocalTransaction
   ) {
     switch kind {
-    case .begin: answer(head, error: Self.nested)
+    case .begin: answer(head, error: .nested)
     case .savepoint: upgrade(local, [statement], head, options, isBatch: false, kind: kind)
     case .commit, .rollback:
       endReading(local)
       answerOK(head, token: local.position.token)
     case .release(let name), .rollbackTo(let name):
-      answer(head, error: Self.wrong("no such savepoint: \(name)"))
+      answer(head, error: .noSavepoint(name))
     case .read, .write, .foreignKeys, .setForeignKeys:
       preconditionFailure("not about transactions")
     }
@@ -66,10 +66,10 @@ extension LineSession {
     _ kind: StatementKind, _ statement: StatementRequest, _ head: AnswerHead,
     _ options: RequestOptions, in open: WriteTransaction
   ) {
-    if case .begin = kind { return answer(head, error: Self.nested) }
+    if case .begin = kind { return answer(head, error: .nested) }
     var statement = statement
     var kind = kind
-    if case .release(let name) = kind, open.endsWithSavepoint, open.isOutermost(name) {
+    if case .release(let name) = kind, open.endsWithSavepoint, open.savepoints.isOutermost(name) {
       statement = StatementRequest(sql: SQLText("COMMIT"))
       kind = .commit
     }
@@ -88,16 +88,9 @@ extension LineSession {
     }
   }
 
-  private static let nested = wrong("cannot start a transaction within a transaction")
-
-  private static func wrong(_ message: String) -> RequestError {
-    RequestError(code: "SQLITE_ERROR", message: message)
-  }
-
   private func answerForeignKeys(_ head: AnswerHead) {
-    let result = StatementResult(
-      columns: ["foreign_keys"], rows: [[.integer(enforcesForeignKeys ? 1 : 0)]])
-    answer(head, EngineResponse(results: [result]), isBatch: false)
+    answer(
+      head, EngineResponse(results: [.foreignKeys(enforcesForeignKeys)]), isBatch: false)
   }
 
   // MARK: Reading
@@ -119,43 +112,18 @@ extension LineSession {
   }
 
   private func openSnapshot(_ head: AnswerHead) {
-    let loop = loop
-    let pool = node.readers.pool
-    withReader(head) { reader in
-      self.suspend()
-      let bound = NIOLoopBound(self, eventLoop: loop)
-      reader.perform(
-        on: loop, milliseconds: self.node.limits.statementMilliseconds,
-        { connection throws(RequestError) in try connection.beginSnapshot() },
-        completion: { result in
-          let session = bound.value
-          switch result {
-          case .failure(let error):
-            pool.checkIn(reader, on: loop)
-            session.resume { session.answer(head, error: error) }
-          case .success(let place):
-            let local = LocalTransaction(reader: reader, place: place)
-            guard session.isOpen else { return local.close(pool: pool, on: loop) }
-            session.resume { session.opened(local, head) }
-          }
-        })
-    }
-  }
-
-  private func opened(_ local: LocalTransaction, _ head: AnswerHead) {
-    let pool = node.readers.pool
-    let loop = loop
-    let tracker = node.tracker
-    awaitPosition(at: local.place, onGone: { local.close(pool: pool, on: loop) }) { found in
-      let exact = tracker.exactPosition(at: local.place)
-      guard let position = exact ?? found else {
-        local.close(pool: pool, on: loop)
-        return self.answer(head, error: Self.unnumbered)
+    suspend()
+    LocalTransaction.open(on: node, loop: loop) { result in
+      switch result {
+      case .failure(let error): self.resume { self.answer(head, error: error) }
+      case .success(let local):
+        guard self.isOpen else { return local.close(pool: self.node.readers.pool, on: self.loop) }
+        self.resume {
+          self.transaction = .reading(local)
+          self.watch(local)
+          self.answerOK(head, token: local.position.token)
+        }
       }
-      local.setPosition(position, isExact: exact != nil)
-      self.transaction = .reading(local)
-      self.watch(local)
-      self.answerOK(head, token: position.token)
     }
   }
 
@@ -176,12 +144,7 @@ extension LineSession {
       return
     }
     endReading(local)
-    let limit = node.limits.readTransactionMilliseconds
-    transaction = .failed(
-      RequestError(
-        .transactionTimeout,
-        "the transaction was open longer than \(limit) ms and has been rolled back; "
-          + "send ROLLBACK and begin again"))
+    transaction = .failed(.expired(milliseconds: node.limits.readTransactionMilliseconds))
   }
 
   private func endReading(_ local: LocalTransaction) {
@@ -191,7 +154,7 @@ extension LineSession {
 
   /// Reads in the snapshot of the transaction.
   func read(_ job: ReadJob, in local: LocalTransaction) {
-    if let error = refusal(of: job.options, in: local) { return answer(job.head, error: error) }
+    if let error = local.refusal(of: job.options.token, node.gate) { return answer(job.head, error: error) }
     guard mode == .json, let statement = job.statement else { return readWhole(job, in: local) }
     let stream = RowStream(
       reader: local.reader, request: statement, integers: writer.integers,
@@ -241,17 +204,6 @@ extension LineSession {
         session.expire(local)
       }
     }
-  }
-
-  /// A transaction sees its snapshot, and cannot go where else a request may want to read.
-  private func refusal(of options: RequestOptions, in local: LocalTransaction) -> RequestError? {
-    guard let token = options.token else { return nil }
-    if case .failed(let error) = node.gate.admit([token]) { return error }
-    let snapshot = local.position
-    guard (token.epoch, token.txid) > (snapshot.epoch, snapshot.txid) else { return nil }
-    return RequestError(
-      code: ErrorCode.tokenTimeout.rawValue,
-      message: "the snapshot of the transaction is older than the token")
   }
 
   // MARK: The end of the session

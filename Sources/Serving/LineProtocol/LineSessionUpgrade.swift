@@ -27,14 +27,7 @@ extension LineSession {
     _ options: RequestOptions, isBatch: Bool, kind: StatementKind?
   ) {
     guard local.canWrite else {
-      return answer(
-        head,
-        error: RequestError(
-          code: "SQLITE_BUSY_SNAPSHOT",
-          message: "the transaction has read more than \(TransactionBasis.readsMax) results or "
-            + "\(TransactionBasis.resultBytesMax) bytes, and can no longer write; "
-            + "BEGIN IMMEDIATE has no such limit",
-          retry: true))
+      return answer(head, error: LocalTransaction.readTooMuch)
     }
     beginWriting(
       head, options, basis: local.basis, statements, kind: kind, isBatch: isBatch, from: local)
@@ -62,7 +55,7 @@ extension LineSession {
         if let local { local.close(pool: self.node.readers.pool, on: self.loop) }
         var open = WriteTransaction(id: id)
         if response.failure == nil {
-          open.note(kind)
+          open.savepoints.note(kind)
           if case .savepoint? = kind, local == nil { open.endsWithSavepoint = true }
         }
         self.transaction = .writing(open)
@@ -88,7 +81,7 @@ extension LineSession {
           return self.ended(response, head, isBatch: isBatch, kind: kind)
         }
         if response.failure == nil, case .writing(var open) = self.transaction {
-          open.note(kind)
+          open.savepoints.note(kind)
           self.transaction = .writing(open)
         }
         self.finish(open, response, head, isBatch: isBatch)

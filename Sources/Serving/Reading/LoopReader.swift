@@ -36,6 +36,22 @@ public final class LoopReader {
     try reader.cache.statement(sql)
   }
 
+  /// What the compiler knows of the first statement in a text.
+  func describe(_ sql: SQLText) throws(RequestError) -> StatementDescription {
+    do {
+      return try reader.connection.describe(sql)
+    } catch { throw RequestError(reporting: error) }
+  }
+
+  /// Whether the last statement was refused for a TEMP object.
+  var refusedTemporaryObject: Bool { reader.connection.refusedTemporaryObject }
+
+  /// What `last_insert_rowid()` is for the reads that follow.
+  var lastInsertRowid: Int64 {
+    get { reader.connection.lastInsertRowid }
+    set { reader.connection.lastInsertRowid = newValue }
+  }
+
   // MARK: Batches
 
   public var isInBatch: Bool { batchFloor != nil }

@@ -25,7 +25,12 @@ final class PlaceWait {
     self.completion = completion
   }
 
+  static let unnumbered = RequestError(
+    .tokenTimeout, "what was read has no transaction number yet")
+
+  /// Calls back at once when the place is known already.
   func start(milliseconds: Int) {
+    if case .position(let position) = tracker.resolve(place) { return finish(position) }
     let bound = NIOLoopBound(self, eventLoop: loop)
     alarm = loop.scheduleTask(in: .milliseconds(Int64(milliseconds))) {
       bound.value.finish(nil)

@@ -13,23 +13,22 @@ public struct StreamProgram: Equatable, Sendable {
   public var steps: [ProgramStep]
   /// The interactive transaction that the stream has open at the primary.
   public var transaction: UInt64?
-  /// The reads that the stream's transaction has done at a replica; the first BEGIN of the steps is
-  /// where they belong.
+  /// The stream is in a transaction that has only read so far, at the node of its client: it is
+  /// opened at the primary before the first step.
+  public var begins = false
+  /// What that transaction has read, for the primary to check.
   public var basis: TransactionBasis?
   /// The connection of its own that the stream has at the primary, for TEMP objects.
   public var session: UInt64?
-  /// What the stream's client may do with this database.
-  public var access: AccessLevel
+  /// Every step reads, so the program needs no writer.
+  public var isReading = false
+  /// What `last_insert_rowid()` is before the first step.
+  public var lastInsertRowid: Int64 = 0
 
-  public init(
-    steps: [ProgramStep], transaction: UInt64? = nil, basis: TransactionBasis? = nil,
-    session: UInt64? = nil, access: AccessLevel = .admin
-  ) {
+  public init(steps: [ProgramStep], transaction: UInt64? = nil, session: UInt64? = nil) {
     self.steps = steps
     self.transaction = transaction
-    self.basis = basis
     self.session = session
-    self.access = access
   }
 }
 

@@ -25,6 +25,8 @@ public struct StatementFacts: Equatable, Sendable {
   /// Calls `count()`, which can walk a whole table in one virtual instruction, where no budget
   /// stops it.
   public var countsRows = false
+  /// Reads a table, and not only constants.
+  public var readsTables = false
   /// Changes the schema: such a statement is never kept compiled.
   public var changesSchema = false
   /// Why the statement was refused, if it was.
@@ -39,6 +41,8 @@ public enum AuthorizerPolicy: Sendable {
   case engine
   /// What clients may do. Whether a statement writes is judged by `Statement.isReadOnly`.
   case client
+  /// The same, on a connection that one client alone uses: TEMP objects are allowed.
+  case ownConnection
 }
 
 /// The callback's memory: one for each connection.
@@ -51,7 +55,7 @@ final class AuthorizerContext {
   /// Judges one action. Source: https://www.sqlite.org/c3ref/c_alter_table.html
   func judge(_ action: Int32, _ first: String?, _ second: String?, _ schema: String?) -> Int32 {
     note(action, first, second, schema)
-    guard policy == .client else { return SQLITE_OK }
+    guard policy != .engine else { return SQLITE_OK }
     switch action {
     case SQLITE_ATTACH:
       if vacuuming, first?.isEmpty ?? true { return SQLITE_OK }
@@ -67,6 +71,7 @@ final class AuthorizerContext {
       return judgePragma((first ?? "").lowercased(), argument: second)
     case SQLITE_CREATE_TEMP_TABLE, SQLITE_CREATE_TEMP_INDEX, SQLITE_CREATE_TEMP_TRIGGER,
       SQLITE_CREATE_TEMP_VIEW:
+      guard policy == .client else { return SQLITE_OK }
       return refuse("temporary objects are not available in this session")
     case SQLITE_CREATE_VTABLE:
       guard let module = second?.lowercased(), Self.allowedModules.contains(module) else {
@@ -99,7 +104,11 @@ final class AuthorizerContext {
       facts.pragmaArgument = second
       if second != nil, first?.lowercased() == "foreign_keys" { facts.setsForeignKeys = true }
     case SQLITE_INSERT, SQLITE_UPDATE, SQLITE_DELETE:
-      guard schema == "main", first != "sqlite_master" else { break }
+      switch schema {
+      case "main": guard first != "sqlite_master" else { return }
+      case "temp": guard first != "sqlite_temp_master" else { return }
+      default: return
+      }
       facts.modifiesRows = true
       if action == SQLITE_INSERT { facts.inserts = true }
     case SQLITE_FUNCTION:
@@ -159,7 +168,10 @@ func installAuthorizer(_ context: AuthorizerContext, on database: OpaquePointer)
       let context = Unmanaged<AuthorizerContext>.fromOpaque(pointer).takeUnretainedValue()
       func text(_ bytes: UnsafePointer<CChar>?) -> String? { bytes.map { String(cString: $0) } }
       switch action {
-      case SQLITE_READ, SQLITE_SELECT, SQLITE_RECURSIVE: return SQLITE_OK
+      case SQLITE_READ:
+        context.facts.readsTables = true
+        return SQLITE_OK
+      case SQLITE_SELECT, SQLITE_RECURSIVE: return SQLITE_OK
       default: return context.judge(action, text(first), text(second), text(schema))
       }
     }, Unmanaged.passUnretained(context).toOpaque())

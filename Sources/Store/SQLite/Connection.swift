@@ -111,6 +111,11 @@ public final class Connection {
   /// Why the authorizer refused what the last statement wanted, also while it ran.
   public var refusal: String? { authorizer.facts.refusal }
 
+  /// Whether the last statement was refused for a TEMP object, which `ownConnection` would allow.
+  public var refusedTemporaryObject: Bool {
+    authorizer.facts.refusal != nil && authorizer.facts.usesTemporaryObjects
+  }
+
   // MARK: State
 
   public var isAutocommit: Bool { sqlite3_get_autocommit(handle) != 0 }

@@ -106,6 +106,7 @@ public final class Statement {
   }
 
   public var columnNames: [String] { (0..<columnCount).map(columnName) }
+  public var columnDeclaredTypes: [String?] { (0..<columnCount).map(columnDeclaredType) }
 
   /// How often SQLite compiled this statement anew because the schema had changed.
   public var recompilations: Int {

@@ -1,0 +1,4 @@
+final class HranaStreams: Sendable {
+  init(limits: ServingLimits) {}
+  func close() async {}
+}

@@ -99,6 +99,9 @@ public final class PrimaryService: Service, Sendable {
     parts.begin()
   }
 
+  /// What sessions of clients work with.
+  package var context: NodeContext { parts.context }
+
   /// Serves until the service group shuts down.
   public func run() async throws {
     try? await gracefulShutdown()

@@ -122,7 +122,7 @@ final class DirectWriter: PrimaryAccess, @unchecked Sendable {  // the database 
   }
 
   /// Steps as SQLite itself runs them; TEMP objects are for the real writer.
-  private func run(_ program: StreamProgram) throws -> EngineResponse {
+  private func run(_ program: StreamProgram) throws(SQLiteError) -> EngineResponse {
     if let id = program.transaction, id != open {
       return .failed(RequestError(.transactionTimeout, "it is over"))
     }

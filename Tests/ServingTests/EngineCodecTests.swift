@@ -27,7 +27,12 @@ import WALShip
     keyed.idempotencyKey = "order-1"
     keyed.timeoutMilliseconds = 250
     keyed.enforcesForeignKeys = false
+    var reading = EngineRequest(.program(program))
+    reading.access = .read
+    var plain = StreamProgram(steps: [ProgramStep(.autocommit)])
+    plain.isReading = true
     return [
+      reading, EngineRequest(.program(plain)), EngineRequest(.leave(session: 8)),
       keyed, EngineRequest(.read(statements)), EngineRequest(.position),
       EngineRequest(.begin(basis: basis, statements)), EngineRequest(.begin(basis: nil, [])),
       EngineRequest(.proceed(transaction: .max, statements)),
@@ -35,12 +40,48 @@ import WALShip
     ]
   }
 
+  private var program: StreamProgram {
+    let statement = StatementRequest(
+      sql: SQLText("INSERT INTO t VALUES (?)"), arguments: .positional(values))
+    var program = StreamProgram(
+      steps: [
+        ProgramStep(.done(isOK: true)), ProgramStep(.done(isOK: false), if: .ok(0)),
+        ProgramStep(.execute(statement, wantsRows: true), if: .not(.error(1))),
+        ProgramStep(.execute(statement, wantsRows: false), if: .and([.isAutocommit, .or([])])),
+        ProgramStep(.describe(SQLText("SELECT 1"))), ProgramStep(.autocommit),
+      ], session: 9)
+    program.begins = true
+    program.basis = TransactionBasis(
+      reads: [ObservedRead(statement: statement, resultHash: 7)], epoch: Epoch(2), txid: TXID(9))
+    program.lastInsertRowid = -5
+    return program
+  }
+
+  private var outcomes: [StepOutcome] {
+    var result = StatementResult(columns: ["a", "b"], rows: [[.integer(1), .null]], changes: 1)
+    result.declaredTypes = ["TEXT", nil]
+    result.counts = RowCounts(read: 5, written: 6)
+    let description = StatementDescription(
+      parameters: [nil, ":x"], columns: [.init(name: "a", declaredType: "INT")], isExplain: true,
+      isReadOnly: false)
+    return [
+      .skipped, .result(result), .result(StatementResult()), .description(description),
+      .autocommit(true), .autocommit(false),
+      .failed(RequestError(code: "SQLITE_BUSY", message: "no", retry: true)),
+    ]
+  }
+
   private var responses: [EngineResponse] {
+    var stepped = EngineResponse(transaction: 3)
+    stepped.steps = outcomes
+    stepped.isAutocommit = false
+    stepped.enforcesForeignKeys = false
+    stepped.session = 4
     let position = Position(
       database: DatabaseID(high: 4, low: 5), epoch: Epoch(6), txid: TXID(7),
       checksum: DatabaseChecksum(8))
     return [
-      EngineResponse(),
+      stepped, EngineResponse(),
       EngineResponse(
         results: [
           StatementResult(columns: values.indices.map { "c\($0)" }, rows: [values, values]),
@@ -96,6 +137,33 @@ import WALShip
     #expect(throws: ShipProtocolError.malformed("rows without columns")) {
       _ = try EngineResponse(decoding: bytes)
     }
+  }
+
+  private func decoding(_ change: (inout StreamProgram) -> Void) -> ShipProtocolError? {
+    var program = StreamProgram(steps: [])
+    change(&program)
+    do throws(ShipProtocolError) {
+      _ = try EngineRequest(decoding: EngineRequest(.program(program)).encode())
+      return nil
+    } catch { return error }
+  }
+
+  @Test func programsThatCannotBeAreRefused() {
+    func nested(_ depth: Int) -> StepCondition {
+      (0..<depth).reduce(.isAutocommit) { condition, _ in .not(condition) }
+    }
+    #expect(decoding { $0.steps = [ProgramStep(.autocommit, if: nested(63))] } == nil)
+    let refused: [(inout StreamProgram) -> Void] = [
+      { $0.steps = [ProgramStep(.autocommit, if: .ok(0))] },
+      { $0.steps = [ProgramStep(.autocommit), ProgramStep(.autocommit, if: .error(5))] },
+      { $0.steps = [ProgramStep(.autocommit, if: nested(64))] },
+      { $0.steps = Array(repeating: ProgramStep(.autocommit), count: StreamProgram.stepsMax + 1) },
+      {
+        $0.begins = true
+        $0.transaction = 1
+      },
+    ]
+    for change in refused { #expect(decoding(change) != nil) }
   }
 
   @Test func controlCharactersAreNoWhiteSpace() {

@@ -154,7 +154,9 @@ extension LineSession {
 
   /// Reads in the snapshot of the transaction.
   func read(_ job: ReadJob, in local: LocalTransaction) {
-    if let error = local.refusal(of: job.options.token, node.gate) { return answer(job.head, error: error) }
+    if let error = local.refusal(of: job.options.token, node.gate) {
+      return answer(job.head, error: error)
+    }
     guard mode == .json, let statement = job.statement else { return readWhole(job, in: local) }
     let stream = RowStream(
       reader: local.reader, request: statement, integers: writer.integers,

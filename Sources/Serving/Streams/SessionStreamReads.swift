@@ -33,7 +33,8 @@ extension SessionStream {
     case .here:
       run.isAdmitted = true
       then()
-    case .hereStale, .forward, .failed: ends(node.gate.admit(run.options, session: token), run, then)
+    case .hereStale, .forward, .failed:
+      ends(node.gate.admit(run.options, session: token), run, then)
     case let admission:
       let wait = AdmissionWait(node: node, options: run.options, seen: token, loop: loop) { ended in
         self.resume { self.ends(ended, run, then) }
@@ -128,7 +129,8 @@ extension SessionStream {
         stream.read(step, on: reader, run) { result in
           pool.checkIn(reader, on: loop)
           let microseconds = (monotonicNanoseconds() - began) / 1000
-          let isLarge = ((try? result.get().result.rows.count) ?? 0) > stream.node.limits.chunkRowsMax
+          let isLarge =
+            ((try? result.get().result.rows.count) ?? 0) > stream.node.limits.chunkRowsMax
           cached.noteRun(microseconds: microseconds, wasLarge: isLarge)
           stream.resume { stream.finish(result, run) }
         }
@@ -187,7 +189,9 @@ extension SessionStream {
   }
 
   private func read(_ step: ReadStep, in local: LocalTransaction, _ run: StreamRunState) {
-    if let error = local.refusal(of: run.options.token, node.gate) { return run.end(.failed(error)) }
+    if let error = local.refusal(of: run.options.token, node.gate) {
+      return run.end(.failed(error))
+    }
     read(step, on: local.reader, run) { result in
       self.resume {
         switch result {

@@ -31,11 +31,11 @@ wait_equal() {
 megabytes_of() { awk -v b="$1" 'BEGIN { printf "%.1f MB", b / 1e6 }'; }
 
 start_replica() {
-  start_node replica replica --upstream "$ships" --db "$folder/replica.db" --listen 127.0.0.1:0 --ship off --scrub-rate 0B
+  start_node replica replica --upstream "$ships" --db "$folder/replica.db" --http off --listen 127.0.0.1:0 --ship off --scrub-rate 0B
   replica=$node_clients
 }
 start_primary() {
-  start_node primary primary --db "$folder/primary.db" --listen "${primary:-127.0.0.1:0}" \
+  start_node primary primary --db "$folder/primary.db" --http off --listen "${primary:-127.0.0.1:0}" \
     --ship "${ships:-127.0.0.1:0}" --scrub-rate 0B
   primary=$node_clients ships=$node_ships primary_pid=${node_pids[-1]}
 }

@@ -11,9 +11,9 @@ trap 'status=$?; stop_nodes; rm -rf "$folder"; exit $status' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-start_node primary primary --db "$folder/primary.db" --listen 127.0.0.1:0 --ship 127.0.0.1:0
+start_node primary primary --db "$folder/primary.db" --http off --listen 127.0.0.1:0 --ship 127.0.0.1:0
 primary=$node_clients
-start_node replica replica --upstream "$node_ships" --db "$folder/replica.db" --listen 127.0.0.1:0 --ship off
+start_node replica replica --upstream "$node_ships" --db "$folder/replica.db" --http off --listen 127.0.0.1:0 --ship off
 replica=$node_clients
 
 echo "lag from $primary to $replica"

@@ -81,7 +81,7 @@ if [ -n "$DB" ]; then
   copy_database "$DB" "$primary_db"
   echo "serving a copy of $DB: nothing is written to the file itself"
 fi
-start_node primary primary --db "$primary_db" --name primary --listen "$(port 7380)" --ship "$(port 7381)"
+start_node primary primary --db "$primary_db" --name primary --listen "$(port 7380)" --http "$(port 8080)" --ship "$(port 7381)"
 primary=$node_clients ships=$node_ships
 
 if [ -z "$DB" ]; then
@@ -93,10 +93,10 @@ fi
 # --- Two replicas
 
 start_node replica-1 replica --upstream "$ships" --db "$folder/replica-1.db" --name replica-1 \
-  --listen "$(port 7390)" --ship off
+  --listen "$(port 7390)" --http "$(port 8090)" --ship off
 replica_1=$node_clients
 start_node replica-2 replica --upstream "$ships" --db "$folder/replica-2.db" --name replica-2 \
-  --listen "$(port 7391)" --ship off
+  --listen "$(port 7391)" --http "$(port 8091)" --ship off
 replica_2=$node_clients
 
 # --- Write through one replica, read on the other

@@ -23,9 +23,11 @@ public final class NodeProcess {
   /// Added to the environment of the next start.
   public var environment: [String: String] = [:]
   public private(set) var listenPort = 0
+  public private(set) var httpPort = 0
   public private(set) var shipPort = 0
   private let log: String
   private let ships: Bool
+  private let speaksHTTP: Bool
   private let host: String
   private var process: ChildProcess?
   private var ready: Int32 = -1
@@ -38,11 +40,12 @@ public final class NodeProcess {
   ///   - arguments: more flags.
   ///   - launcher, environment: see the properties.
   ///   - ships: whether it listens for replicas.
+  ///   - speaksHTTP: whether it listens for clients that speak HTTP.
   ///   - host: where it listens; `0.0.0.0` for all interfaces.
   public init(
     _ role: Role, in directory: TestDirectory, database: String, arguments: [String] = [],
     launcher: [String] = [], environment: [String: String] = [:], ships: Bool = true,
-    host: String = "127.0.0.1", waits: Bool = true
+    speaksHTTP: Bool = false, host: String = "127.0.0.1", waits: Bool = true
   ) throws {
     self.launcher = launcher
     self.environment = environment
@@ -51,6 +54,7 @@ public final class NodeProcess {
     self.database = database.hasPrefix("/") ? database : directory.file(database)
     self.arguments = arguments
     self.ships = ships
+    self.speaksHTTP = speaksHTTP
     self.host = host
     log = self.database + ".log"
     try start(waits: waits)
@@ -75,6 +79,7 @@ public final class NodeProcess {
     let all =
       [
         role.rawValue, "--db", database, "--listen", "\(host):\(listenPort)",
+        "--http", speaksHTTP ? "\(host):\(httpPort)" : "off",
         "--ship", ships ? "\(host):\(shipPort)" : "off", "--log-format", "text",
       ] + arguments
     let errors = open(log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0o644)
@@ -106,6 +111,7 @@ public final class NodeProcess {
     }
     guard readyText.hasPrefix("ready: ") else { throw TestFailure("no ready line: \(readyText)") }
     listenPort = Self.port(after: "clients on ", in: readyText) ?? listenPort
+    httpPort = Self.port(after: "HTTP on ", in: readyText) ?? httpPort
     shipPort = Self.port(after: "replicas on ", in: readyText) ?? shipPort
   }
 

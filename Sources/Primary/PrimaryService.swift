@@ -34,8 +34,7 @@ public final class PrimaryService: Service, Sendable {
   private let configuration: PrimaryConfiguration
   private let parts: PrimaryParts
   private let watcher: LogWatcher
-  private let lineServer: LineServer?
-  private let httpServer: HTTPServer?
+  private let listeners: ClientListeners
   private let group: MultiThreadedEventLoopGroup
   private let isStopped = Atomic<Bool>(false)
 
@@ -58,35 +57,19 @@ public final class PrimaryService: Service, Sendable {
         return try PrimaryParts(
           database: database, options: options, writerThread: thread, timers: group.next())
       }
-      let connections = ConnectionTotal()
-      let lineServer = options.listen.map { _ in
-        LineServer(
-          node: parts.context, group: group, verifier: options.verifier,
-          transport: options.transport, total: connections)
-      }
-      let httpServer = options.http.map { _ in
-        HTTPServer(
-          directory: SingleDatabase(parts.context), group: group,
-          options: options.http(connections))
-      }
+      let listeners = ClientListeners(node: parts.context, options: options, group: group)
       shipAddress =
         try await options.ship.asyncMap { address in
           try await parts.shipServer?.start(host: address.host, port: address.port)
         } ?? nil
-      listenAddress =
-        try await options.listen.asyncMap { address in
-          try await lineServer?.start(host: address.host, port: address.port)
-        } ?? nil
-      httpAddress =
-        try await options.http.asyncMap { address in
-          try await httpServer?.start(host: address.host, port: address.port)
-        } ?? nil
+      let addresses = try await listeners.start()
+      listenAddress = addresses.line
+      httpAddress = addresses.http
       watcher = try LogWatcher(
         databasePath: path, watch: parts.database.logWatch, tracker: parts.database.tracker
       ) { parts.captureForeign() }
       self.parts = parts
-      self.lineServer = lineServer
-      self.httpServer = httpServer
+      self.listeners = listeners
       tracker = parts.database.tracker
       notes = parts.database.notes
     } catch {
@@ -99,9 +82,6 @@ public final class PrimaryService: Service, Sendable {
     parts.begin()
   }
 
-  /// What sessions of clients work with.
-  package var context: NodeContext { parts.context }
-
   /// Serves until the service group shuts down.
   public func run() async throws {
     try? await gracefulShutdown()
@@ -111,8 +91,7 @@ public final class PrimaryService: Service, Sendable {
   /// Stops accepting, answers what was begun, copies the WAL into the file, and closes it.
   public func stop() async {
     guard !isStopped.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    await httpServer?.stop()
-    await lineServer?.stop()
+    await listeners.stop()
     await parts.shipServer?.stop()
     watcher.stop()
     await parts.stop()
@@ -141,8 +120,7 @@ public final class PrimaryService: Service, Sendable {
     status.scrub = parts.scrubber.status
     status.diverged = DivergedCopies.names(of: database.path)
     status.damage = parts.health.damage
-    status.connections =
-      (lineServer?.connectionCount ?? 0) + (httpServer?.connectionCount ?? 0)
+    status.connections = listeners.connectionCount
     return status
   }
 }

@@ -102,7 +102,7 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
     _ database: ReplicaDatabase, status: @escaping @Sendable () -> NodeStatus,
     pages isReady: @escaping @Sendable () -> Bool, shipLoop: (any EventLoop)? = nil
   ) -> Serving {
-    let pages = (options.listen ?? options.ship).map { _ in
+    let pages = (options.listen ?? options.http ?? options.ship).map { _ in
       PageSource(path: database.path, map: database.map, tracker: database.tracker)
     }
     let checkpoints = ReplicaCheckpoints(

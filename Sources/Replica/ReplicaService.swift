@@ -36,10 +36,8 @@ public final class ReplicaService: Service, Sendable {
   /// What exists once there is a database.
   private struct Serving: Sendable {
     var parts: ReplicaParts.Serving
-    var lineServer: LineServer?
-    var httpServer: HTTPServer?
-    var listenAddress: SocketAddress?
-    var httpAddress: SocketAddress?
+    var listeners: ClientListeners?
+    var addresses: ClientListeners.Addresses
     var shipAddress: SocketAddress?
     var database: ReplicaDatabase { parts.database }
   }
@@ -71,7 +69,8 @@ public final class ReplicaService: Service, Sendable {
     self.configuration = configuration
     if configuration.resets { try ReplicaFiles.remove(configuration.databasePath) }
     applierGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-    clientGroup = (configuration.options.listen ?? configuration.options.http).map { _ in
+    let options = configuration.options
+    clientGroup = (options.listen ?? options.http).map { _ in
       MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
     }
     let loop = applierGroup.next()
@@ -100,9 +99,6 @@ public final class ReplicaService: Service, Sendable {
     }.get()
   }
 
-  /// What sessions of clients work with; nil before the first copy is complete.
-  package var context: NodeContext? { serving.withLock { $0?.parts.context } }
-
   /// Returns once the first read can be answered.
   public func waitUntilReady() async throws { try await ready.futureResult.get() }
 
@@ -128,24 +124,10 @@ public final class ReplicaService: Service, Sendable {
     let made = parts.makeServing(
       database, status: { status.make() },
       pages: { [weak self] in self?.serving.withLock { $0 != nil } ?? false })
-    let connections = ConnectionTotal()
-    let lineServer = options.listen == nil ? nil : clientGroup.map {
-      LineServer(
-        node: made.context, group: $0, verifier: options.verifier, transport: options.transport,
-        total: connections)
+    let listeners = clientGroup.map {
+      ClientListeners(node: made.context, options: options, group: $0)
     }
-    let httpServer = options.http == nil ? nil : clientGroup.map {
-      HTTPServer(
-        directory: SingleDatabase(made.context), group: $0, options: options.http(connections))
-    }
-    let listenAddress =
-      try await options.listen.asyncMap {
-        try await lineServer?.start(host: $0.host, port: $0.port)
-      } ?? nil
-    let httpAddress =
-      try await options.http.asyncMap {
-        try await httpServer?.start(host: $0.host, port: $0.port)
-      } ?? nil
+    let addresses = try await listeners?.start() ?? ClientListeners.Addresses()
     try await upstream.loop.submit { [parts] in try parts.recover(database) }.get()
     made.begin()
     let shipAddress =
@@ -153,8 +135,7 @@ public final class ReplicaService: Service, Sendable {
         try await made.shipServer?.start(host: $0.host, port: $0.port)
       } ?? nil
     return Serving(
-      parts: made, lineServer: lineServer, httpServer: httpServer, listenAddress: listenAddress,
-      httpAddress: httpAddress, shipAddress: shipAddress)
+      parts: made, listeners: listeners, addresses: addresses, shipAddress: shipAddress)
   }
 
   // MARK: Stopping
@@ -174,8 +155,7 @@ public final class ReplicaService: Service, Sendable {
     // What starts at this moment is stopped with the rest.
     await start?.value
     let serving = serving.withLock { $0 }
-    await serving?.httpServer?.stop()
-    await serving?.lineServer?.stop()
+    await serving?.listeners?.stop()
     await serving?.parts.shipServer?.stop()
     serving?.parts.quiesce()
     await serving?.parts.checkpoints.stop()
@@ -198,8 +178,8 @@ public final class ReplicaService: Service, Sendable {
 
   // MARK: Status
 
-  public var listenAddress: SocketAddress? { serving.withLock { $0?.listenAddress } }
-  public var httpAddress: SocketAddress? { serving.withLock { $0?.httpAddress } }
+  public var listenAddress: SocketAddress? { serving.withLock { $0?.addresses.line } }
+  public var httpAddress: SocketAddress? { serving.withLock { $0?.addresses.http } }
   public var shipAddress: SocketAddress? { serving.withLock { $0?.shipAddress } }
 
   /// Where this replica stands; nil before the first copy is complete.
@@ -220,7 +200,7 @@ public final class ReplicaService: Service, Sendable {
     let position = serving?.database.tracker.position ?? .none
     var status = NodeStatus(
       role: .replica, version: SoftwareVersion.current, name: configuration.options.name,
-      position: position, listen: serving?.listenAddress.map(describe) ?? "off",
+      position: position, listen: serving?.addresses.line.map(describe) ?? "off",
       sqliteVersion: SQLiteLibrary.version)
     status.uptimeMilliseconds = (monotonicNanoseconds() - started) / 1_000_000
     var upstream = NodeStatus.Upstream(
@@ -238,7 +218,7 @@ public final class ReplicaService: Service, Sendable {
     guard let serving else { return status }
     status.pageSize = serving.database.pageSize.bytes
     status.pageCount = serving.database.map.live.pageCount
-    status.http = serving.httpAddress.map(describe)
+    status.http = serving.addresses.http.map(describe)
     status.ship = serving.shipAddress.map(describe)
     status.add(serving.parts.shipServer, head: position.txid)
     status.add(parts.ring)
@@ -247,8 +227,7 @@ public final class ReplicaService: Service, Sendable {
     status.scrub = serving.parts.scrubber.status
     status.diverged = DivergedCopies.names(of: serving.database.path)
     status.damage = parts.health.damage
-    status.connections =
-      (serving.lineServer?.connectionCount ?? 0) + (serving.httpServer?.connectionCount ?? 0)
+    status.connections = serving.listeners?.connectionCount ?? 0
     return status
   }
 }

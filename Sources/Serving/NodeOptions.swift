@@ -41,19 +41,6 @@ public struct NodeOptions: Sendable {
   public var logger = Logger(label: "edge-sql")
 
   public init() {}
-
-  /// What the listener for HTTP is configured with.
-  ///
-  /// - Parameter connections: those of all listeners for clients.
-  package func http(_ connections: ConnectionTotal) -> HTTPOptions {
-    var http = HTTPOptions()
-    http.limits = limits
-    http.logger = logger
-    http.verifier = verifier
-    http.transport = transport
-    http.connections = connections
-    return http
-  }
 }
 
 /// This release.

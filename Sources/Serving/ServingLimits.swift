@@ -44,13 +44,10 @@ public struct ServingLimits: Equatable, Sendable {
 
   // MARK: Streams
 
-  /// Streams over HTTP that wait for their client's next request.
+  /// Streams of HTTP clients that wait for their next request, or work on one.
   public var streamsMax = 4096
-  /// How long such a stream waits.
+  /// How long such a stream waits for its next request.
   public var streamIdleMilliseconds = 10_000
-  /// For how long a client is told that its stream has expired.
-  public var streamRememberedMilliseconds = 300_000
-
   /// Streams that have a connection of their own at the primary, for TEMP objects.
   public var streamConnectionsMax = 64
   /// How long such a connection is kept without work.

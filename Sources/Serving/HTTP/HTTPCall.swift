@@ -1,152 +1,153 @@
-// One request and its answer, as the handlers of routes see them.
+// One HTTP request, complete with its body, and the way to answer it. What routes need of HTTP, and
+// nothing of sockets.
 
 import NIOCore
 import NIOHTTP1
 
-/// A request that is complete, and the way to answer it. It is used on its loop alone.
+/// A request that a route answers, once. It is used on its loop alone.
 public final class HTTPCall {
   public let method: HTTPMethod
-  /// Without the query, and without a `/dev/NAME` before it.
+  /// Without the query, and without the prefix that chooses a database.
   public let path: String
   public let query: String?
+  /// What the pattern of the route found, by name.
+  public internal(set) var parameters: [String: String] = [:]
   public let headers: HTTPHeaders
   public let body: ByteBuffer
   public let loop: any EventLoop
-  public let server: HTTPServer
-  /// The parts of the path that the route names.
-  public internal(set) var parameters: [String: String] = [:]
-  /// What the client's credential allows.
-  public internal(set) var rights = AccessRights()
-  /// What it allows for the database.
-  public var access = AccessLevel.none
-  /// Keeps the database open; handlers that go on with it after the answer hold on to it.
-  public internal(set) var lease: DatabaseLease?
-  /// Called when the client is gone before its answer was complete.
-  public var onGone: (() -> Void)? {
-    didSet { if isGone, let onGone { onGone() } }
-  }
-
+  /// Keeps the database open; nil for routes that need no rights.
+  let lease: DatabaseLease?
+  public let rights: AccessRights
+  /// What the client may do with the database.
+  public let access: AccessLevel
   private weak var connection: HTTPConnection?
-  private enum Phase { case open, streaming, answered }
-  private var phase = Phase.open
+  private let allowsBody: Bool
+
+  /// Called when the client is gone before the answer is complete.
+  public var onGone: (() -> Void)?
+  private var room: (() -> Void)?
+  private(set) var hasBegun = false
+  private(set) var isOver = false
 
   init(
-    head: HTTPRequestHead, path: String, query: String?, body: ByteBuffer, server: HTTPServer,
-    connection: HTTPConnection
+    _ request: HTTPRequest, path: String, lease: DatabaseLease?, rights: AccessRights,
+    access: AccessLevel, connection: HTTPConnection
   ) {
-    method = head.method
+    method = request.method
     self.path = path
-    self.query = query
-    headers = head.headers
-    self.body = body
-    self.server = server
-    self.connection = connection
+    query = request.query
+    headers = request.headers
+    body = request.body
     loop = connection.loop
+    self.lease = lease
+    self.rights = rights
+    self.access = access
+    self.connection = connection
+    allowsBody = request.method != .HEAD
   }
 
-  /// The database that the request chose. Only for routes that need one.
+  /// The database that the request chose.
   public var node: NodeContext {
-    guard let lease else { preconditionFailure("the route \(path) does not open a database") }
+    guard let lease else { preconditionFailure("the route asked for no database") }
     return lease.node
-  }
-
-  /// Whether the client is gone; answers then go nowhere.
-  public private(set) var isGone = false
-
-  func gone() {
-    guard !isGone, phase != .answered else { return }
-    isGone = true
-    connection = nil
-    onGone?()
-    onGone = nil
   }
 
   // MARK: Answers
 
-  /// Answers as a whole.
+  /// Answers with everything at once.
   public func answer(
     _ status: HTTPResponseStatus, type: String, _ body: ByteBuffer, headers: HTTPHeaders = [:]
   ) {
-    precondition(phase == .open, "a request has one answer")
-    phase = .answered
+    guard !isOver else { return }
+    isOver = true
     onGone = nil
-    var headers = headers
-    if !type.isEmpty { headers.replaceOrAdd(name: "Content-Type", value: type) }
-    headers.replaceOrAdd(name: "Content-Length", value: "\(body.readableBytes)")
-    connection?.write(head: status, headers, isStreamed: false)
-    connection?.write(body: body)
-    connection?.endAnswer()
+    connection?.respond(status, type: type, body, headers)
   }
 
-  /// Answers with nothing but a status.
-  public func answer(_ status: HTTPResponseStatus, headers: HTTPHeaders = [:]) {
-    answer(status, type: "", ByteBuffer(), headers: headers)
+  public func answer(_ status: HTTPResponseStatus, json: String, headers: HTTPHeaders = [:]) {
+    answer(status, type: HTTPType.json, ByteBuffer(string: json), headers: headers)
   }
 
-  /// Begins an answer that is written piece by piece.
+  public func answer(_ status: HTTPResponseStatus, text: String) {
+    answer(status, type: HTTPType.text, ByteBuffer(string: text))
+  }
+
+  /// Begins an answer that comes in pieces.
   public func begin(_ status: HTTPResponseStatus, type: String, headers: HTTPHeaders = [:]) {
-    precondition(phase == .open, "a request has one answer")
-    phase = .streaming
-    var headers = headers
-    headers.replaceOrAdd(name: "Content-Type", value: type)
-    guard method != .HEAD else { return answerHead(status, headers) }
-    connection?.write(head: status, headers, isStreamed: true)
+    guard !isOver, !hasBegun else { return }
+    hasBegun = true
+    // Nobody wants what would follow.
+    guard allowsBody else { return answer(status, type: type, ByteBuffer(), headers: headers) }
+    connection?.begin(status, type: type, headers)
   }
 
-  /// Nobody wants the rest.
-  private func answerHead(_ status: HTTPResponseStatus, _ headers: HTTPHeaders) {
-    connection?.write(head: status, headers, isStreamed: false)
-    connection?.endAnswer()
-    gone()
-  }
-
-  /// Sends a piece of the answer.
+  /// Sends a piece.
   public func write(_ bytes: ByteBuffer) {
-    precondition(phase == .streaming, "the answer has not begun, or has ended")
-    connection?.write(body: bytes)
-    connection?.flushAnswer()
+    guard !isOver, hasBegun else { return }
+    connection?.write(bytes)
+    connection?.flush()
   }
 
-  /// Ends an answer that was begun.
+  /// Ends an answer that came in pieces.
   public func end() {
-    precondition(phase == .streaming, "the answer has not begun, or has ended")
-    phase = .answered
+    guard !isOver else { return }
+    isOver = true
     onGone = nil
-    connection?.endAnswer()
+    connection?.end()
   }
 
-  /// Cuts off an answer that cannot be completed, so that the client does not take it for whole.
-  public func fail() {
-    phase = .answered
+  /// Breaks off an answer that cannot be completed: the client sees that it is cut short.
+  public func abort() {
+    guard !isOver else { return }
+    isOver = true
     onGone = nil
     connection?.abort()
   }
 
-  /// Whether more of the answer may be written now.
-  public var isWritable: Bool { connection?.hasRoom ?? true }
+  /// Whether the client takes what it is sent.
+  public var isWritable: Bool { connection?.isWritable ?? false }
 
-  /// Calls `body` once there is room for more.
+  /// Calls `body` as soon as the client takes more; never when it is gone.
   public func whenWritable(_ body: @escaping () -> Void) {
-    guard let connection, !connection.hasRoom else { return body() }
-    connection.onRoom = body
+    if isWritable { body() } else { room = body }
   }
 
-  /// Leaves HTTP: answers 101, and puts `handlers` in the place of HTTP's.
-  func upgrade(headers: HTTPHeaders, to handlers: [any ChannelHandler]) {
-    precondition(phase == .open, "a request has one answer")
-    phase = .answered
+  func becameWritable() {
+    guard let room else { return }
+    self.room = nil
+    room()
+  }
+
+  func gone() {
+    isOver = true
+    room = nil
+    let end = onGone
     onGone = nil
-    connection?.upgrade(headers: headers, to: handlers)
+    end?()
   }
 }
 
-extension HTTPCall {
-  /// Answers `{"error":…}`.
-  public func refuse(_ status: HTTPResponseStatus, _ message: String, headers: HTTPHeaders = [:]) {
-    var output = OutputBytes(capacity: 256)
-    output.append("{\"error\":")
-    output.writeJSONString(message)
-    output.append("}")
-    answer(status, type: "application/json", output.take(), headers: headers)
+/// The media types of answers.
+public enum HTTPType {
+  public static let json = "application/json"
+  public static let text = "text/plain"
+  public static let bytes = "application/octet-stream"
+}
+
+/// A request as it came.
+struct HTTPRequest {
+  var method: HTTPMethod
+  var path: String
+  var query: String?
+  var headers: HTTPHeaders
+  var body: ByteBuffer
+
+  init(head: HTTPRequestHead, body: ByteBuffer) {
+    method = head.method
+    let parts = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+    path = String(parts[0])
+    query = parts.count > 1 ? String(parts[1]) : nil
+    headers = head.headers
+    self.body = body
   }
 }

@@ -1,44 +1,68 @@
-// What a node serves over HTTP: a table of routes for each group of them.
+// Routes, and which of them a request means.
 
 import NIOHTTP1
 
-/// One route.
+/// What answers the requests to one path.
 public struct HTTPRoute: Sendable {
-  public let method: HTTPMethod
-  /// The parts of the path; those that begin with a colon match anything and get a name.
+  public var method: HTTPMethod
+  /// Segments between slashes; one that begins with a colon stands for any text.
   let pattern: [Substring]
-  /// What a client must be allowed; nil when no credential is asked for.
-  public let minimum: AccessLevel?
-  /// Whether the route works on a database, which is then open when the handler is called.
-  public let needsDatabase: Bool
-  /// Called on the loop of the connection; it answers at once or later.
-  public let handler: @Sendable (HTTPCall) -> Void
+  /// What the client must be allowed to do with the database; nil for routes that tell nothing.
+  public var needs: AccessLevel?
+  /// False for routes that are about the node: `needs` is then what must be allowed for all
+  /// databases.
+  public var opensDatabase: Bool
+  public var handler: @Sendable (HTTPCall) -> Void
 
-  /// - Parameters:
-  ///   - path: `/sync/:generation/:start`.
-  ///   - minimum: for the database if the route needs one, else for all databases.
   public init(
-    _ method: HTTPMethod, _ path: String, minimum: AccessLevel?, needsDatabase: Bool = true,
+    _ method: HTTPMethod, _ pattern: String, needs: AccessLevel?, opensDatabase: Bool = true,
     handler: @escaping @Sendable (HTTPCall) -> Void
   ) {
+    self.opensDatabase = opensDatabase
     self.method = method
-    pattern = path.split(separator: "/", omittingEmptySubsequences: true)
-    self.minimum = minimum
-    self.needsDatabase = needsDatabase
+    self.pattern = pattern.split(separator: "/", omittingEmptySubsequences: true)
+    self.needs = needs
     self.handler = handler
   }
 
-  /// The named parts of a path that this route is for; nil when it is for others.
-  func match(_ parts: [Substring]) -> [String: String]? {
-    guard parts.count == pattern.count else { return nil }
+  /// What the pattern finds in a path; nil when they do not match.
+  func match(_ path: [Substring]) -> [String: String]? {
+    guard path.count == pattern.count else { return nil }
     var found: [String: String] = [:]
-    for (part, wanted) in zip(parts, pattern) {
-      if wanted.hasPrefix(":") {
-        found[String(wanted.dropFirst())] = String(part)
-      } else if part != wanted {
+    for (part, given) in zip(pattern, path) {
+      if part.first == ":" {
+        found[String(part.dropFirst())] = String(given)
+      } else if part != given {
         return nil
       }
     }
     return found
+  }
+}
+
+/// All routes of a node.
+public struct HTTPRouter: Sendable {
+  enum Match {
+    case route(HTTPRoute, [String: String])
+    /// The path exists with these methods.
+    case wrongMethod([HTTPMethod])
+    case unknown
+  }
+
+  private let routes: [HTTPRoute]
+
+  public init(_ routes: [HTTPRoute]) { self.routes = routes }
+
+  func route(_ method: HTTPMethod, _ path: String) -> Match {
+    let segments = path.split(separator: "/", omittingEmptySubsequences: true)
+    var others: [HTTPMethod] = []
+    for route in routes {
+      guard let found = route.match(segments) else { continue }
+      if route.method == method || (method == .HEAD && route.method == .GET) {
+        return .route(route, found)
+      }
+      others.append(route.method)
+    }
+    return others.isEmpty ? .unknown : .wrongMethod(others)
   }
 }

@@ -1,52 +1,48 @@
-// Accepts the clients that speak HTTP: Turso's libraries, embedded replicas, people with curl.
-//
-// Source: RFC 9112; docs/HTTP.md
+// Accepts clients that speak HTTP/1.1: Turso's client libraries, browsers, curl, Prometheus.
+// Source: docs/HTTP.md
 
 import Logging
 import NIOCore
-import NIOHTTP1
-import NIOHTTPCompression
 import NIOPosix
 import Synchronization
 
-/// What an HTTP listener is configured with.
-public struct HTTPOptions: Sendable {
-  public var limits = ServingLimits()
-  public var logger = Logger(label: "edge-sql")
-  /// Checks the credentials of clients; nil when none are asked for.
-  public var verifier: (any CredentialVerifier)?
-  /// TLS; nil for plain text.
-  public var transport: (any TransportSecurity)?
-  /// Connections of other listeners count, too.
-  public var connections = ConnectionTotal()
-
-  public init() {}
-}
-
-/// The listening socket for HTTP, and its connections.
+/// The listening socket for HTTP, and its connections. Safe to use from any thread.
 public final class HTTPServer: Sendable {
   let directory: any DatabaseDirectory
-  let options: HTTPOptions
-  let streams: HranaStreams
   let router: HTTPRouter
+  let limits: ServingLimits
+  let logger: Logger
+  let hrana: HranaServer
+  let verifier: (any CredentialVerifier)?
+  private let transport: (any TransportSecurity)?
   private let group: any EventLoopGroup
-  private let connections: HTTPConnections
   private let channel = Mutex<(any Channel)?>(nil)
+  private let connections: HTTPConnections
 
   private static let backlog: Int32 = 1024
   private static let pollMilliseconds: Int64 = 10
 
-  /// - Parameter routes: what is served; the router's own table when nil.
+  /// - Parameters:
+  ///   - routes: those of the node beside Hrana's own.
+  ///   - verifier: checks clients' credentials; nil when none are asked for.
+  ///   - transport: TLS; nil for plain text.
+  ///   - total: the connections of all listeners of the node.
   public init(
-    directory: any DatabaseDirectory, group: any EventLoopGroup, options: HTTPOptions,
-    routes: [HTTPRoute]? = nil
+    directory: any DatabaseDirectory, routes: [HTTPRoute] = [], limits: ServingLimits,
+    group: any EventLoopGroup, verifier: (any CredentialVerifier)? = nil,
+    transport: (any TransportSecurity)? = nil, total: ConnectionTotal = ConnectionTotal(),
+    logger: Logger
   ) {
     self.directory = directory
+    self.limits = limits
     self.group = group
-    self.options = options
-    streams = HranaStreams(limits: options.limits)
-    router = HTTPRouter(routes: routes ?? HTTPRouter.routes)
-    connections = HTTPConnections(total: options.connections)
+    self.verifier = verifier
+    self.transport = transport
+    self.logger = logger
+    connections = HTTPConnections(total: total)
+    let hrana = HranaServer(limits: limits)
+    self.hrana = hrana
+    router = HTTPRouter(hrana.routes + OperationRoutes.all + routes)
   }
 
   /// How many clients are connected.
@@ -57,7 +53,7 @@ public final class HTTPServer: Sendable {
   /// - Returns: the address, with the port that was chosen when `port` is 0.
   /// - Throws: when the address cannot be used.
   public func start(host: String, port: Int) async throws -> SocketAddress {
-    let logger = options.logger
+    let logger = logger
     let channel = try await ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: Self.backlog)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -75,7 +71,7 @@ public final class HTTPServer: Sendable {
       )
       .childChannelOption(.writeBufferWaterMark, value: .init(low: 64 << 10, high: 256 << 10))
       .childChannelInitializer { channel in
-        channel.eventLoop.makeCompletedFuture { try self.prepare(channel) }
+        channel.eventLoop.makeCompletedFuture { try self.configure(channel) }
       }
       .bind(host: host, port: port).get()
     self.channel.withLock { $0 = channel }
@@ -83,9 +79,9 @@ public final class HTTPServer: Sendable {
     return address
   }
 
-  private func prepare(_ channel: any Channel) throws {
+  private func configure(_ channel: any Channel) throws {
     let pipeline = channel.pipeline.syncOperations
-    if let transport = options.transport { try pipeline.addHandler(transport.serverHandler()) }
+    if let transport { try pipeline.addHandler(transport.serverHandler()) }
     try HTTPConnection(server: self, connections: connections, loop: channel.eventLoop)
       .addHandlers(to: pipeline)
   }
@@ -98,11 +94,11 @@ public final class HTTPServer: Sendable {
     }
     try? await channel?.close()
     connections.drain()
-    let rounds = Int64(options.limits.drainMilliseconds) / Self.pollMilliseconds
-    for _ in 0..<max(1, rounds) where connections.count > 0 {
+    let rounds = Int64(limits.drainMilliseconds) / Self.pollMilliseconds
+    for _ in 0..<max(1, rounds) where connectionCount > 0 {
       try? await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
     }
     connections.abort()
-    await streams.close()
+    hrana.stop()
   }
 }

@@ -80,8 +80,7 @@ public final class LineServer: Sendable {
     LineSession(node: node, loop: loop, connections: connections, verifier: verifier)
   }
 
-  /// Accepts nobody any more, lets the connections answer what they work on, and closes them and
-  /// the node's readers.
+  /// Accepts nobody any more, lets the connections answer what they work on, and closes them.
   public func stop() async {
     let channel = channel.withLock { channel in
       defer { channel = nil }
@@ -94,6 +93,5 @@ public final class LineServer: Sendable {
       try? await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
     }
     connections.abort()
-    node.readers.close()
   }
 }

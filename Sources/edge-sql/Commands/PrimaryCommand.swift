@@ -19,7 +19,7 @@ struct PrimaryCommand: AsyncParsableCommand {
     try await reportingFailures {
       let configuration = try node.load()
       let (options, security) = try await NodeRun.options(
-        configuration, listen: "127.0.0.1:7380", ship: "127.0.0.1:7381", role: "primary")
+        configuration, listen: "127.0.0.1:7380", http: "127.0.0.1:8080", ship: "127.0.0.1:7381", role: "primary")
       let path = try configuration.value(Settings.database, builtIn: "edge.db")
       let service: PrimaryService
       do {
@@ -30,8 +30,9 @@ struct PrimaryCommand: AsyncParsableCommand {
       }
       for note in service.notes { options.logger.notice("\(note)") }
       let listen = service.listenAddress.map { "clients on \(describe($0))" } ?? "no clients"
+      let http = service.httpAddress.map { ", HTTP on \(describe($0))" } ?? ""
       let ship = service.shipAddress.map { "replicas on \(describe($0))" } ?? "no replicas"
-      Console.output.write("ready: primary of \(path), \(listen), \(ship)\n")
+      Console.output.write("ready: primary of \(path), \(listen)\(http), \(ship)\n")
       try await NodeRun.serve(service, security, logger: options.logger)
     }
   }

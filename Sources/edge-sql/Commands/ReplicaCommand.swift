@@ -26,7 +26,7 @@ struct ReplicaCommand: AsyncParsableCommand {
     try await reportingFailures {
       let configuration = try node.load(more: [Settings.upstream.flag(upstream)])
       let (options, security) = try await NodeRun.options(
-        configuration, listen: "127.0.0.1:7390", ship: "off", role: "replica")
+        configuration, listen: "127.0.0.1:7390", http: "127.0.0.1:8090", ship: "off", role: "replica")
       let path = try configuration.value(Settings.database, builtIn: "replica.db")
       let upstreams = try configuration[Settings.upstream]
       var replica = ReplicaConfiguration(
@@ -44,9 +44,10 @@ struct ReplicaCommand: AsyncParsableCommand {
           try await service.waitUntilReady()
         } catch { return }
         let listen = service.listenAddress.map { "clients on \(describe($0))" } ?? "no clients"
+        let http = service.httpAddress.map { ", HTTP on \(describe($0))" } ?? ""
         let ship = service.shipAddress.map { ", replicas on \(describe($0))" } ?? ""
         let followed = upstreams.map(\.description).joined(separator: ",")
-        Console.output.write("ready: replica of \(followed) in \(path), \(listen)\(ship)\n")
+        Console.output.write("ready: replica of \(followed) in \(path), \(listen)\(http)\(ship)\n")
       }
       let watch = Task { await CopyWatch(service: service, logger: options.logger).run() }
       defer { watch.cancel() }

@@ -14,6 +14,15 @@ struct NodeArguments: ParsableArguments {
   @Option(help: ArgumentHelp("The database file.", valueName: "file")) var db: String?
   @Option(help: ArgumentHelp("Where clients connect: HOST:PORT or off.", valueName: "address"))
   var listen: String?
+  @Option(
+    help: ArgumentHelp(
+      "Where clients connect that speak HTTP, as Turso's do: HOST:PORT or off.",
+      valueName: "address"))
+  var http: String?
+  @Option(
+    help: ArgumentHelp(
+      "How long a stream over HTTP waits for its next request.", valueName: "duration"))
+  var streamIdle: String?
   @Option(help: ArgumentHelp("Where replicas connect: HOST:PORT or off.", valueName: "address"))
   var ship: String?
   @Option(help: "What this node calls itself.") var name: String?
@@ -39,7 +48,8 @@ struct NodeArguments: ParsableArguments {
   func load(more: [GivenFlag?] = []) throws(CommandFailure) -> Configuration {
     try common.load(
       flags: more + security.flags + [
-        Settings.database.flag(db), Settings.listen.flag(listen), Settings.ship.flag(ship),
+        Settings.database.flag(db), Settings.listen.flag(listen), Settings.http.flag(http),
+        Settings.streamIdle.flag(streamIdle), Settings.ship.flag(ship),
         Settings.name.flag(name), Settings.shipSecretFile.flag(shipSecretFile),
         Settings.insecure.flag(insecure ? true : nil),
         Settings.checkpointFrames.flag(checkpointFrames),
@@ -53,10 +63,13 @@ struct NodeArguments: ParsableArguments {
 /// The parts of a node's configuration that do not depend on its role.
 enum NodeRun {
   static func options(
-    _ configuration: Configuration, listen: String, ship: String, role: String
+    _ configuration: Configuration, listen: String, http: String, ship: String, role: String
   ) async throws -> (NodeOptions, NodeSecurity) {
+    MetricsRegistry.bootstrap()
     var options = NodeOptions()
     options.listen = try address(configuration, Settings.listen, builtIn: listen)
+    options.http = try address(configuration, Settings.http, builtIn: http)
+    options.limits.streamIdleMilliseconds = try configuration[Settings.streamIdle]
     options.ship = try address(configuration, Settings.ship, builtIn: ship)
     options.name = try configuration.optional(Settings.name) ?? role
     options.checkpointFrames = UInt32(clamping: try configuration[Settings.checkpointFrames])

@@ -19,6 +19,7 @@ struct OpenAddresses {
   func check() throws(CommandFailure) {
     if let ship = options.ship { try checkNodes(ship) }
     if let listen = options.listen { try checkClients(listen, Settings.listen) }
+    if let http = options.http { try checkClients(http, Settings.http) }
   }
 
   /// Where followers connect. They get every page, and their word is taken for who their clients

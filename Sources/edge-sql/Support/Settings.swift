@@ -72,6 +72,12 @@ enum Settings {
   static let listen = Setting(
     "listen", default: "127.0.0.1:7380", "where clients connect: HOST:PORT, :PORT or off",
     Parse.listenAddress)
+  static let http = Setting(
+    "http", default: "127.0.0.1:8080", "where clients connect that speak HTTP: HOST:PORT or off",
+    Parse.listenAddress)
+  static let streamIdle = Setting(
+    "stream_idle", default: "10s", "how long a stream over HTTP waits for its next request",
+    Parse.milliseconds)
   static let ship = Setting(
     "ship", default: "127.0.0.1:7381", "where replicas connect: HOST:PORT, :PORT or off",
     Parse.listenAddress)
@@ -120,8 +126,8 @@ enum Settings {
     "tls", default: "false", "whether client commands connect with TLS", Parse.boolean)
 
   static let all: [any SettingEntry] = [
-    listen, ship, upstream, database, name, shipSecretFile, insecure, authKeyFiles,
-    authRequireExp, tlsCert, tlsKey, tlsCA, checkpointFrames, scrubRate, scrubInterval, logLevel,
+    listen, http, streamIdle, ship, upstream, database, name, shipSecretFile, insecure,
+    authKeyFiles, authRequireExp, tlsCert, tlsKey, tlsCA, checkpointFrames, scrubRate, scrubInterval, logLevel,
     logFormat, address, token, tokenFile, tls,
   ]
 }

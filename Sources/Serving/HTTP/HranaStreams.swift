@@ -1,4 +1,0 @@
-final class HranaStreams: Sendable {
-  init(limits: ServingLimits) {}
-  func close() async {}
-}

@@ -1,0 +1,115 @@
+// Errors as Turso's clients know them.
+// Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md#errors
+
+import NIOHTTP1
+
+/// An error that is a part of an answer: a statement failed, and the rest of the request goes on.
+struct HranaError: Equatable, Sendable {
+  var code: String
+  var message: String
+  /// Our own code, or the extended one of SQLite.
+  var extendedCode: String?
+
+  init(code: String, message: String, extendedCode: String? = nil) {
+    self.code = code
+    self.message = message
+    self.extendedCode = extendedCode
+  }
+
+  init(_ error: RequestError) {
+    extendedCode = error.code
+    if error.code.hasPrefix("SQLITE_") {
+      if Self.isSyntax(error) {
+        code = "SQL_PARSE_ERROR"
+        message = "SQL string could not be parsed: \(error.message)"
+      } else {
+        code = Self.primaryCode(error.code)
+        message = "SQLite error: \(error.message)"
+      }
+      return
+    }
+    message = error.message
+    code =
+      switch ErrorCode(rawValue: error.code) {
+      case .badRequest: Self.codeOfBadRequest(error.message)
+      case .statementTimeout: "SQLITE_INTERRUPT"
+      case .notAllowed: "SQLITE_AUTH"
+      case .authDenied, .authRequired: "BLOCKED"
+      case .readOnly: "SQLITE_READONLY"
+      case .primaryUnavailable, .outcomeUnknown: "PROXY_ERROR"
+      case .damaged: "SQLITE_CORRUPT"
+      default: error.code
+      }
+  }
+
+  /// Whether SQLite's parser refused the text, wherever it would run.
+  static func isSyntax(_ error: RequestError) -> Bool {
+    guard error.code == "SQLITE_ERROR" else { return false }
+    return error.message.hasSuffix(": syntax error") || error.message == "incomplete input"
+      || error.message.hasPrefix("unrecognized token")
+  }
+
+  private static func codeOfBadRequest(_ message: String) -> String {
+    if message.hasPrefix("there is no statement") { return "SQL_NO_STATEMENT" }
+    if message.hasPrefix("several statements") { return "SQL_MANY_STATEMENTS" }
+    return "ARGS_INVALID"
+  }
+
+  private static let primaryCodes: Set<Substring> = [
+    "INTERNAL", "PERM", "ABORT", "BUSY", "LOCKED", "NOMEM", "READONLY", "INTERRUPT", "IOERR",
+    "CORRUPT", "NOTFOUND", "FULL", "CANTOPEN", "PROTOCOL", "SCHEMA", "TOOBIG", "CONSTRAINT",
+    "MISMATCH", "MISUSE", "NOLFS", "AUTH", "RANGE", "NOTADB",
+  ]
+
+  /// `SQLITE_CONSTRAINT` of `SQLITE_CONSTRAINT_UNIQUE`.
+  private static func primaryCode(_ code: String) -> String {
+    let words = code.split(separator: "_")
+    guard words.count >= 2, primaryCodes.contains(words[1]) else { return "SQLITE_UNKNOWN" }
+    return "SQLITE_\(words[1])"
+  }
+
+  func write(into output: inout OutputBytes) {
+    output.append("{\"message\":")
+    output.writeJSONString(message)
+    output.append(",\"code\":")
+    output.writeJSONString(code)
+    if let extendedCode {
+      output.append(",\"extended_code\":")
+      output.writeJSONString(extendedCode)
+    }
+    output.append("}")
+  }
+}
+
+/// The request as a whole cannot be answered.
+enum HranaFailure: Error, Equatable, Sendable {
+  /// It breaks the protocol: 400 with this text; a WebSocket is closed.
+  case malformed(String)
+  case streamExpired
+  /// The credential does not reach for all of it; nothing was done.
+  case forbidden(String)
+  case overloaded(String)
+  /// A token that is none.
+  case token(RequestError)
+
+  static let invalidBaton = malformed("Received an invalid baton")
+  static let usedBaton = malformed("Received a baton that has already been used")
+  static let closedStream = malformed("Stream for this baton was closed")
+
+  var reply: HTTPReply {
+    switch self {
+    case .malformed(let text): HTTPReply(.badRequest, type: HTTPType.text, text: text)
+    case .streamExpired:
+      HTTPReply(
+        .badRequest, type: HTTPType.json,
+        text: """
+          {"message":"The stream has expired due to inactivity","code":"STREAM_EXPIRED"}
+          """)
+    case .forbidden(let text):
+      HTTPReply(.forbidden, type: HTTPType.json, text: HTTPErrorBody.json(text))
+    case .overloaded(let text):
+      HTTPReply(.tooManyRequests, type: HTTPType.json, text: HTTPErrorBody.json(text))
+    case .token(let error): HTTPReply(.badRequest, error: HranaError(error))
+    }
+  }
+}

@@ -1,0 +1,264 @@
+// Hrana over HTTP: pipelines, cursors, and the stateless requests of its first version.
+// Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md#hrana-over-http
+
+import NIOCore
+import NIOHTTP1
+import Store
+import WALShip
+
+extension HranaServer {
+  var routes: [HTTPRoute] {
+    let hello2 = "Hello, this is HTTP API v2 (Hrana over HTTP)"
+    let hello3 = "Hello, this is HTTP API v3 (Hrana over HTTP)"
+    return [
+      HTTPRoute(.GET, "/v2", needs: nil) { $0.answer(.ok, text: hello2) },
+      HTTPRoute(.GET, "/v3", needs: nil) { $0.answer(.ok, text: hello3) },
+      HTTPRoute(.POST, "/v2/pipeline", needs: .read) { self.pipeline($0) },
+      HTTPRoute(.POST, "/v3/pipeline", needs: .read) { self.pipeline($0) },
+      HTTPRoute(.POST, "/v3/cursor", needs: .read) { self.cursor($0) },
+      HTTPRoute(.POST, "/v1/execute", needs: .read) { self.executeAlone($0) },
+      HTTPRoute(.POST, "/v1/batch", needs: .read) { self.batchAlone($0) },
+      HTTPRoute(.POST, "/", needs: .read) { self.legacy($0) },
+    ]
+  }
+
+  // MARK: Streams of requests
+
+  /// What a request does on its stream; it ends with a reply, or without one of use.
+  private typealias Work = @Sendable (
+    HranaStream, @escaping (Result<HTTPReply, HranaFailure>) -> Void
+  ) -> Void
+
+  private func pipeline(_ call: HTTPCall) {
+    do throws(HranaFailure) {
+      let token = try call.shownToken()
+      let json = try call.json()
+      guard case .array(let given)? = json["requests"] else {
+        throw HranaDecoder.unreadable("missing or malformed field `requests`")
+      }
+      try enter(call, json["baton"]) { stream, completion in
+        do throws(HranaFailure) {
+          let requests = try Self.decode(given, stream)
+          stream.run(requests, shown: token) { result in
+            completion(
+              result.map { self.pipelineReply(stream, $0.0, $0.1, closes: requests.last == .close) }
+            )
+          }
+        } catch { completion(.failure(error)) }
+      }
+    } catch { call.answer(error.reply) }
+  }
+
+  private static func decode(
+    _ given: [JSONValue], _ stream: HranaStream
+  ) throws(HranaFailure) -> [HranaRequest] {
+    var decoder = HranaDecoder(texts: stream.texts)
+    var requests: [HranaRequest] = []
+    for json in given {
+      guard requests.last != .close else {
+        throw .malformed("nothing can come after the request `close`")
+      }
+      requests.append(try decoder.request(json))
+    }
+    stream.texts = decoder.texts
+    return requests
+  }
+
+  private func pipelineReply(
+    _ stream: HranaStream, _ outcomes: [HranaOutcome], _ totals: HranaTotals, closes: Bool
+  ) -> HTTPReply {
+    if closes { close(stream) }
+    var output = OutputBytes()
+    output.append("{\"baton\":")
+    output.writeOptional(closes ? nil : baton(stream))
+    output.append(",\"base_url\":null,\"results\":[")
+    for (index, outcome) in outcomes.enumerated() {
+      if index > 0 { output.append(",") }
+      output.writeHrana(outcome, totals)
+    }
+    output.append("]}")
+    return HTTPReply(.ok, type: HTTPType.json, output.take()).showing(totals.token)
+  }
+
+  /// Finds the stream of a request, or makes one, and does the work there.
+  private func enter(
+    _ call: HTTPCall, _ json: JSONValue?, work: @escaping Work
+  ) throws(HranaFailure) {
+    switch json {
+    case nil, .null?:
+      guard let lease = call.lease else { throw .invalidBaton }
+      let stream = try open(lease, access: call.access, loop: call.loop)
+      begin(stream, access: call.access, isNew: true, work) { call.answer($0) }
+    case .string(let baton)?:
+      let (found, sequence) = try find(baton)
+      let (bound, access, node) = (NIOLoopBound(call, eventLoop: call.loop), call.access, call.node)
+      let callLoop = call.loop
+      let enter: @Sendable () -> Void = {
+        let stream = found.value
+        let answer: (HTTPReply) -> Void = { reply in
+          if callLoop.inEventLoop {
+            bound.value.answer(reply)
+          } else {
+            callLoop.execute { bound.value.answer(reply) }
+          }
+        }
+        guard stream.lease.node === node, !stream.isClosed else {
+          return answer(HranaFailure.closedStream.reply)
+        }
+        guard sequence == stream.sequence else { return answer(HranaFailure.usedBaton.reply) }
+        self.begin(stream, access: access, isNew: false, work, answer)
+      }
+      if found.eventLoop.inEventLoop { enter() } else { found.eventLoop.execute(enter) }
+    default: throw HranaDecoder.unreadable("missing or malformed field `baton`")
+    }
+  }
+
+  private func begin(
+    _ stream: HranaStream, access: AccessLevel, isNew: Bool, _ work: Work,
+    _ answer: @escaping (HTTPReply) -> Void
+  ) {
+    stream.sequence += 1
+    stream.requestsInProgress += 1
+    stream.expiry?.cancel()
+    stream.session.access = access
+    work(stream) { result in
+      stream.requestsInProgress -= 1
+      switch result {
+      case .success(let reply):
+        answer(reply)
+        self.awaitNext(stream)
+      case .failure(let failure):
+        // A client that broke the protocol still has its last baton.
+        if isNew {
+          self.close(stream)
+        } else {
+          stream.sequence -= 1
+          self.awaitNext(stream)
+        }
+        answer(failure.reply)
+      }
+    }
+  }
+
+  // MARK: Cursors
+
+  private func cursor(_ call: HTTPCall) {
+    do throws(HranaFailure) {
+      let token = try call.shownToken()
+      let json = try call.json()
+      try enter(call, json["baton"]) { stream, completion in
+        do throws(HranaFailure) {
+          let batch = try HranaDecoder(texts: stream.texts).batch(json["batch"])
+          stream.run([.batch(batch)], shown: token) { result in
+            completion(result.map { self.cursorReply(stream, $0.0[0], $0.1) })
+          }
+        } catch { completion(.failure(error)) }
+      }
+    } catch { call.answer(error.reply) }
+  }
+
+  private func cursorReply(
+    _ stream: HranaStream, _ outcome: HranaOutcome, _ totals: HranaTotals
+  ) -> HTTPReply {
+    guard case .batch(let steps) = outcome else {
+      guard case .failed(let error) = outcome else { return HranaFailure.invalidBaton.reply }
+      return HTTPReply(.internalServerError, error: error)
+    }
+    var output = OutputBytes()
+    output.append("{\"baton\":")
+    output.writeOptional(baton(stream))
+    output.append(",\"base_url\":null}\n")
+    var pieces: [ByteBuffer] = []
+    for entry in HranaCursor(steps: steps, token: totals.token) {
+      output.append(entry)
+      output.append("\n")
+      if output.count >= limits.chunkBytesMax { pieces.append(output.take()) }
+    }
+    pieces.append(output.take())
+    // Always in pieces, as clients expect it.
+    if pieces.count == 1 { pieces.append(ByteBuffer()) }
+    var reply = HTTPReply(.ok, type: HTTPType.text, ByteBuffer())
+    reply.pieces = pieces
+    return reply.showing(totals.token)
+  }
+
+  // MARK: Requests without streams
+
+  private func executeAlone(_ call: HTTPCall) {
+    alone(call) { json throws(HranaFailure) in
+      .execute(try HranaDecoder(texts: HranaTexts()).statement(json["stmt"]))
+    } write: { output, outcome, totals in
+      guard case .executed(.result(let result)) = outcome else { return .notUTF8 }
+      output.append("{\"result\":")
+      guard output.writeHrana(result, index: totals.index, milliseconds: totals.milliseconds)
+      else { return .notUTF8 }
+      output.append("}")
+      return nil
+    }
+  }
+
+  private func batchAlone(_ call: HTTPCall) {
+    alone(call) { json throws(HranaFailure) in
+      .batch(try HranaDecoder(texts: HranaTexts()).batch(json["batch"]))
+    } write: { output, outcome, totals in
+      guard case .batch(let steps) = outcome else { return .notUTF8 }
+      output.append("{\"result\":")
+      output.writeHrana(batch: steps, totals)
+      output.append("}")
+      return nil
+    }
+  }
+
+  private func alone(
+    _ call: HTTPCall, decode: (JSONValue) throws(HranaFailure) -> HranaRequest,
+    write: @escaping (inout OutputBytes, HranaOutcome, HranaTotals) -> HranaError?
+  ) {
+    do throws(HranaFailure) {
+      guard let lease = call.lease else { throw .invalidBaton }
+      let token = try call.shownToken()
+      let request = try decode(try call.json())
+      let stream = HranaStream(id: 0, lease: lease, access: call.access, loop: call.loop)
+      call.onGone = { stream.close() }
+      stream.run([request], shown: token) { result in
+        // Whatever a batch left open is rolled back.
+        stream.close()
+        call.answer(Self.reply(result, write))
+      }
+    } catch { call.answer(error.reply) }
+  }
+
+  private static func reply(
+    _ result: Result<([HranaOutcome], HranaTotals), HranaFailure>,
+    _ write: (inout OutputBytes, HranaOutcome, HranaTotals) -> HranaError?
+  ) -> HTTPReply {
+    switch result {
+    case .failure(let failure): return failure.reply
+    case .success(let (outcomes, totals)):
+      var output = OutputBytes()
+      let error = outcomes[0].error ?? write(&output, outcomes[0], totals)
+      if let error { return HTTPReply(.internalServerError, error: error).showing(totals.token) }
+      return HTTPReply(.ok, type: HTTPType.json, output.take()).showing(totals.token)
+    }
+  }
+}
+
+extension HTTPReply {
+  /// Tells the client what state the answer is of.
+  func showing(_ token: Token?) -> HTTPReply {
+    guard let token else { return self }
+    var reply = self
+    reply.headers.replaceOrAdd(name: HTTPHeaders.edgeToken, value: "\(token)")
+    return reply
+  }
+}
+
+extension HranaOutcome {
+  /// What failed, where the request is one statement.
+  fileprivate var error: HranaError? {
+    switch self {
+    case .executed(.failed(let error)), .described(.failed(let error)): HranaError(error)
+    case .failed(let error), .sequence(let error?): error
+    case .executed, .described, .batch, .sequence(nil), .autocommit, .done: nil
+    }
+  }
+}

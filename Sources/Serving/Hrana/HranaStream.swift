@@ -1,0 +1,137 @@
+// One stream of a client over HTTP or WebSocket: what it keeps between requests.
+
+import NIOCore
+import NIOHTTP1
+import Store
+import WALShip
+
+/// A stream. It is used on its loop alone.
+final class HranaStream {
+  let id: UInt64
+  let loop: any EventLoop
+  /// Keeps the database open.
+  let lease: DatabaseLease
+  let session: SessionStream
+  var texts = HranaTexts()
+  /// What the next baton must say.
+  var sequence: UInt64 = 0
+  var requestsInProgress = 0
+  /// Called when all that was asked of the stream is done.
+  var onIdle: (() -> Void)?
+  var expiry: Scheduled<Void>?
+  private(set) var isClosed = false
+
+  init(id: UInt64, lease: DatabaseLease, access: AccessLevel, loop: any EventLoop) {
+    self.id = id
+    self.lease = lease
+    self.loop = loop
+    session = SessionStream(node: lease.node, loop: loop, access: access)
+  }
+
+  func close() {
+    isClosed = true
+    expiry?.cancel()
+    session.close()
+  }
+
+  /// Runs requests.
+  ///
+  /// - Parameters:
+  ///   - shown: the token that came with them.
+  ///   - completion: called on the loop.
+  func run(
+    _ requests: [HranaRequest], shown: Token?,
+    completion: @escaping (Result<([HranaOutcome], HranaTotals), HranaFailure>) -> Void
+  ) {
+    let runs = HranaRun.make(requests) { self.syntaxError($0) }
+    if let denied = denial(runs.flatMap(\.steps)) {
+      return completion(.failure(.forbidden(denied)))
+    }
+    var options = RequestOptions()
+    options.token = shown
+    if let number = runs.compactMap(\.replicationIndex).max(),
+      let token = Token(
+        replicationIndex: number, database: lease.node.tracker.position.database.short),
+      shown.map({ ($0.epoch, $0.txid) < (token.epoch, token.txid) }) ?? true
+    {
+      options.token = token
+    }
+    let began = monotonicNanoseconds()
+    next(runs[...], options, []) { outcomes, token in
+      let nanoseconds = monotonicNanoseconds() - began
+      NodeMeters.statements.recordNanoseconds(Int64(clamping: nanoseconds))
+      let totals = HranaTotals(
+        token: token ?? self.lease.node.tracker.position.token,
+        milliseconds: Double(nanoseconds / 1000) / 1000)
+      completion(.success((outcomes, totals)))
+    }
+  }
+
+  /// Does one program after the other. What is left of a script that has failed is not done.
+  private func next(
+    _ runs: ArraySlice<HranaRun>, _ options: RequestOptions, _ before: [HranaOutcome],
+    completion: @escaping ([HranaOutcome], Token?) -> Void
+  ) {
+    guard let run = runs.first else { return completion(before, session.token) }
+    session.run(run.steps, options: options) { ended in
+      var rest = runs.dropFirst()
+      var outcomes = run.outcomes(ended)
+      if run.goesOn, case .sequence(nil)? = outcomes.last {
+        outcomes.removeLast()
+      } else if run.goesOn {
+        while let skipped = rest.popFirst(), skipped.goesOn {}
+      }
+      self.next(rest, options, before + outcomes, completion: completion)
+    }
+  }
+
+  /// Whether no node could compile a text.
+  private func syntaxError(_ sql: SQLText) -> HranaError? {
+    do throws(RequestError) {
+      _ = try lease.node.readers.loopReader(on: loop).statement(sql)
+      return nil
+    } catch { return HranaError.isSyntax(error) ? HranaError(error) : nil }
+  }
+
+  /// Why a client that may only read cannot have these steps done.
+  private func denial(_ steps: [ProgramStep]) -> String? {
+    guard session.access < .write else { return nil }
+    for case .execute(let statement, _) in steps.map(\.action) where writes(statement.sql) {
+      return "Forbidden: the credential allows to read, and a statement writes"
+    }
+    return nil
+  }
+
+  private func writes(_ sql: SQLText) -> Bool {
+    do throws(RequestError) {
+      switch try lease.node.readers.loopReader(on: loop).statement(sql).kind {
+      case .write, .begin(isImmediate: true): return true
+      case .read, .begin, .commit, .rollback, .savepoint, .release, .rollbackTo, .setForeignKeys,
+        .foreignKeys:
+        return false
+      }
+    } catch { return StatementKind.ofUncompiled(sql) == .write }
+  }
+}
+
+extension HTTPCall {
+  /// The token in the header `Edge-Token`.
+  func shownToken() throws(HranaFailure) -> Token? {
+    guard let text = headers.first(name: HTTPHeaders.edgeToken) else { return nil }
+    guard let token = Token(text) else {
+      throw .token(RequestError(.tokenInvalid, "the header Edge-Token holds no token"))
+    }
+    return token
+  }
+
+  /// The body as JSON.
+  func json() throws(HranaFailure) -> JSONValue {
+    do throws(JSONError) {
+      return try JSONValue.parse(body)
+    } catch { throw HranaDecoder.unreadable("\(error)") }
+  }
+}
+
+extension HTTPHeaders {
+  static let edgeToken = "edge-token"
+}

@@ -98,6 +98,9 @@ public final class PrimaryService: Service, Sendable {
     try? await group.shutdownGracefully()
   }
 
+  /// What sessions of clients work with.
+  package var context: NodeContext { parts.context }
+
   private let started = monotonicNanoseconds()
 
   /// How the node is doing.

@@ -99,6 +99,9 @@ public final class ReplicaService: Service, Sendable {
     }.get()
   }
 
+  /// What sessions of clients work with; nil before the first copy is complete.
+  package var context: NodeContext? { serving.withLock { $0?.parts.context } }
+
   /// Returns once the first read can be answered.
   public func waitUntilReady() async throws { try await ready.futureResult.get() }
 

@@ -57,7 +57,8 @@ let package = Package(
         metrics, crypto, collections,
       ]),
     .target(
-      name: "Access", dependencies: [
+      name: "Access",
+      dependencies: [
         "Serving", "Store", nioCore, nioPosix, nioSSL, nioTLS, jwt, crypto, logging,
       ]),
     .target(

@@ -74,6 +74,14 @@ public final class LineConnection {
     }
   }
 
+  /// Everything until the node closes the connection.
+  public func readRest() throws -> String {
+    var text = ""
+    while let line = try readLine() { text += line + "\n" }
+    defer { start = buffer.count }
+    return text + String(decoding: buffer[start...], as: UTF8.self)
+  }
+
   // MARK: Requests
 
   /// What came back for one request.

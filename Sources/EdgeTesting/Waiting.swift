@@ -20,7 +20,7 @@ public struct Deadline: Sendable {
 
   /// EDGE_SQL_PATIENCE in the environment makes all deadlines so many times as long, for programs
   /// that a sanitizer slows down.
-  private static let patience: Double = {
+  public static let patience: Double = {
     guard let text = getenv("EDGE_SQL_PATIENCE"), let factor = Double(String(cString: text)) else {
       return 1
     }

@@ -94,15 +94,18 @@ final class ForeignPrograms {
   private func toggleLongReader() {
     let node = simulation.nodes[pick(simulation.nodes.count)]
     if let reader = longReaders.removeValue(forKey: node.number) {
-      let seen = node.disk.foreign { () -> [[Value]]? in
-        // What the reader has cached would hide what became of the files.
-        try? reader.connection.execute("PRAGMA shrink_memory")
-        return try? reader.connection.query(Self.snapshotQuery)
-      }
-      if let seen, seen != reader.seen, node.disk.remains == nil, !node.isRotten {
+      guard node.disk.remains == nil, !node.isRotten else { return }
+      do {
+        let seen = try node.disk.foreign {
+          // What the reader has cached would hide what became of the files.
+          try reader.connection.execute("PRAGMA shrink_memory")
+          return try reader.connection.query(Self.snapshotQuery)
+        }
+        guard seen != reader.seen else { return }
+        throw Violation("its snapshot changed: \(reader.seen), \(seen)")
+      } catch {
         simulation.violation =
-          simulation.violation
-          ?? Violation("a reader of \(node.name) saw its snapshot change: \(reader.seen), \(seen)")
+          simulation.violation ?? Violation("a long reader of \(node.name): \(error)")
       }
       return
     }

@@ -257,6 +257,10 @@ final class SimulatedClient {
     if error == "TOKEN_EPOCH" { forget() } else if let told, error == nil { token = told }
     switch request {
     case .write(let id, let key, let isRepeat):
+      // Only a change of primary, to one with another clock, makes it forget a key.
+      if isRepeat, let error, error.hasPrefix("SQLITE_CONSTRAINT"), !simulation.plan.isLossy {
+        throw Violation("write \(id) was made, and its repeat with the same key again: \(error)")
+      }
       noteFate(id, key: key, isRepeat: isRepeat, error: error, told)
     case .read(let place):
       if error == nil { try check(answer, at: place, told) }

@@ -77,7 +77,9 @@ enum SimulatedVFS {
   ) -> Int32 {
     guard let owner = head(file).pointee.owner?.takeUnretainedValue() else { return SQLITE_OK }
     let number = owner.disk.call(call, owner.path)
-    return number == 0 ? SQLITE_OK : number == ENOSPC ? SQLITE_FULL : failure
+    guard number != 0 else { return SQLITE_OK }
+    // As on real disks: a sync or a truncation that fails is never told as a lack of space.
+    return number == ENOSPC && call == .write ? SQLITE_FULL : failure
   }
 }
 

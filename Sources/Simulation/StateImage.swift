@@ -75,19 +75,23 @@ struct StateImage: Equatable {
   private static func hash(_ bytes: ArraySlice<UInt8>, page: Int) -> UInt64 {
     var hash: UInt64 = 0x2545_F491_4F6C_DD1D
     bytes.withUnsafeBytes { raw in
-      func mix(_ word: UInt64) {
-        hash = (hash ^ word) &* 0xFF51_AFD7_ED55_8CCD
-        hash ^= hash >> 32
-      }
-      for offset in stride(from: 0, to: raw.count & ~7, by: 8) {
-        var word = raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
+      guard let base = raw.baseAddress else { return }
+      // A plain loop: without optimization a quarter of each simulation was spent in here.
+      let end = raw.count & ~7
+      var offset = 0
+      while offset < end {
+        var word = base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)
         if page == 1 {
           if offset == 16 { word &= ~0xFF_0000 }
           if offset >= 72, offset < 88 { word = 0 }
           if offset == 88 { word &= ~0xFFFF_FFFF }
         }
         // Zeros count for nothing, so that a page beyond the end of the file is one of zeros.
-        if word != 0 { mix(word &+ UInt64(offset)) }
+        if word != 0 {
+          hash = (hash ^ (word &+ UInt64(truncatingIfNeeded: offset))) &* 0xFF51_AFD7_ED55_8CCD
+          hash ^= hash >> 32
+        }
+        offset &+= 8
       }
     }
     return hash

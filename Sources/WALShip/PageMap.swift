@@ -169,7 +169,12 @@ public struct PageMapBase: Hashable, Sendable {
     }
     history = EpochHistory(current: Epoch(current), forks: forks)
     isClean = flags & 1 != 0
+    guard sequence <= Self.sequenceMax, txid <= TXID.max else { return nil }
+    guard history.current <= Epoch.max, superseding <= Epoch.max else { return nil }
   }
+
+  /// No page map gets so far: whoever counts on from a sequence below cannot overflow.
+  static let sequenceMax: UInt64 = 1 << 62
 }
 
 /// How far the entries have come, rewritten with each transaction; trusted only within one run of
@@ -212,6 +217,7 @@ public struct PageMapLive: Hashable, Sendable {
     place = LogPlace(
       salts: Salts(first: reader.read(), second: reader.read()), frame: reader.read())
     pageCount = reader.read()
+    guard sequence <= PageMapBase.sequenceMax, txid <= TXID.max else { return nil }
   }
 }
 

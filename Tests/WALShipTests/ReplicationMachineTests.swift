@@ -208,6 +208,32 @@ import Testing
     }
   }
 
+  /// Whoever reads such a record counts on from its numbers.
+  @Test func numbersThatNoPageMapReachesAreRefused() {
+    func comesBack(_ change: (inout PageMapBase) -> Void) -> Bool {
+      var record = base
+      record.bootID = [UInt8](repeating: 7, count: 16)
+      change(&record)
+      var bytes = [UInt8](repeating: 0, count: PageMapBase.byteCount)
+      bytes.withUnsafeMutableBytes { record.encode(into: $0) }
+      return bytes.withUnsafeBytes { PageMapBase(decoding: $0) } == record
+    }
+    #expect(comesBack { $0.sequence = 1 << 62 })
+    #expect(!comesBack { $0.sequence = .max })
+    #expect(!comesBack { $0.txid = TXID(.max) })
+    #expect(!comesBack { $0.superseding = Epoch(.max) })
+    #expect(!comesBack { $0.history.current = Epoch(.max) })
+    let cases: [(UInt64, UInt64, Bool)] = [(9, 9, true), (.max, 9, false), (9, .max, false)]
+    for (sequence, txid, holds) in cases {
+      let live = PageMapLive(
+        sequence: sequence, txid: TXID(txid), checksum: .empty,
+        place: LogPlace(salts: Salts(first: 1, second: 2), frame: 3), pageCount: 4)
+      var bytes = [UInt8](repeating: 0, count: PageMapLive.byteCount)
+      bytes.withUnsafeMutableBytes { live.encode(into: $0) }
+      #expect((bytes.withUnsafeBytes { PageMapLive(decoding: $0) } == live) == holds)
+    }
+  }
+
   @Test func row24_aNewerFormatIsNamed() throws {
     let identity = PageMapIdentity(
       database: DatabaseID(high: 1, low: 2), pageSize: try testPageSize(4096))

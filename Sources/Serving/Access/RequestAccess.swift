@@ -8,9 +8,9 @@ extension EngineRequest {
     switch work {
     case .position, .abandon, .leave: .none
     case .read: .read
+    case .program(let program): program.isReading ? .read : .write
     // Whatever is in it: it has the write lock.
-    case .program(let program) where program.isReading: .read
-    case .write, .begin, .proceed, .program: .write
+    case .write, .begin, .proceed: .write
     }
   }
 

@@ -214,7 +214,11 @@ extension OutputBytes {
       if !writeJSONNumber(number) { append(number < 0 ? "-1e999" : "1e999") }
     case .text(let text):
       // A literal ends at a NUL.
-      if text.utf8.contains(0) { writeText(Array(text.utf8)) } else { append(DatabaseDump.quote(text)) }
+      if text.utf8.contains(0) {
+        writeText(Array(text.utf8))
+      } else {
+        append(DatabaseDump.quote(text))
+      }
     case .malformedText(let bytes): writeText(bytes)
     case .blob(let bytes):
       append("X'")

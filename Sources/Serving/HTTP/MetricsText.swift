@@ -104,12 +104,14 @@ struct MetricsText {
       ])
     seconds("uptime_seconds", "Time since the start.", status.uptimeMilliseconds)
     gauge("epoch", "The line of history.", UInt64(status.position.epoch.rawValue))
-    count("transactions_total", "Transactions up to the present state.", status.position.txid.rawValue)
+    count(
+      "transactions_total", "Transactions up to the present state.", status.position.txid.rawValue)
     gauge(
       "database_bytes", "Size of the database.",
       UInt64(status.pageCount) * UInt64(max(0, status.pageSize)))
     gauge("connections", "Clients that are connected.", UInt64(max(0, status.connections)))
-    gauge("damaged", "1 while pages of the file are known to be damaged.", status.damage == nil ? 0 : 1)
+    gauge(
+      "damaged", "1 while pages of the file are known to be damaged.", status.damage == nil ? 0 : 1)
     addLog(status)
     addTraffic(status)
     addUpstream(status.upstream)
@@ -119,7 +121,8 @@ struct MetricsText {
   private mutating func addLog(_ status: NodeStatus) {
     gauge("wal_frames", "Frames in the WAL.", status.log.frames)
     gauge("wal_file_bytes", "Size of the -wal file.", status.log.fileBytes)
-    gauge("wal_copied_frames", "Frames that are in the database file already.", status.log.backfilled)
+    gauge(
+      "wal_copied_frames", "Frames that are in the database file already.", status.log.backfilled)
     count("checkpoints_total", "Times that the WAL was copied.", status.checkpoints.count)
     count("wal_restarts_total", "Times that the WAL began anew.", status.checkpoints.restarts)
     seconds(
@@ -133,7 +136,9 @@ struct MetricsText {
   }
 
   private mutating func addTraffic(_ status: NodeStatus) {
-    count("shipped_transactions_total", "Transactions made ready for replicas.", status.shipped.transactions)
+    count(
+      "shipped_transactions_total", "Transactions made ready for replicas.",
+      status.shipped.transactions)
     count("shipped_pages_total", "Pages in them.", status.shipped.pages)
     count("shipped_raw_bytes_total", "Bytes of those pages.", status.shipped.rawBytes)
     count("shipped_encoded_bytes_total", "The same as they are sent.", status.shipped.encodedBytes)
@@ -141,10 +146,16 @@ struct MetricsText {
 
   private mutating func addUpstream(_ upstream: NodeStatus.Upstream?) {
     guard let upstream else { return }
-    gauge("upstream_connected", "1 while the upstream is followed.", upstream.state == .connecting ? 0 : 1)
-    gauge("lag_transactions", "Transactions that the upstream has and this node has not.", upstream.lagTransactions)
+    gauge(
+      "upstream_connected", "1 while the upstream is followed.",
+      upstream.state == .connecting ? 0 : 1)
+    gauge(
+      "lag_transactions", "Transactions that the upstream has and this node has not.",
+      upstream.lagTransactions)
     seconds("lag_seconds", "For how long this node has been behind.", upstream.lagMilliseconds)
-    seconds("contact_age_seconds", "Age of the last contact with the primary.", upstream.contactMilliseconds)
+    seconds(
+      "contact_age_seconds", "Age of the last contact with the primary.",
+      upstream.contactMilliseconds)
   }
 
   private mutating func addReplicas(_ replicas: [NodeStatus.Replica]) {

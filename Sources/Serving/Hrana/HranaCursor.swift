@@ -1,5 +1,5 @@
 // The entries of a cursor: the results of a batch, row by row.
-// Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md#cursor-entries
+// Source: https://github.com/tursodatabase/libsql, HRANA_3_SPEC
 
 import NIOCore
 import Store
@@ -34,12 +34,17 @@ struct HranaCursor: Sequence, IteratorProtocol {
     guard !isOver else { return nil }
     isOver = true
     output.append("{\"type\":\"replication_index\",\"replication_index\":")
-    if let index = token?.replicationIndex { output.writeDecimal(index) } else { output.append("null") }
+    if let index = token?.replicationIndex {
+      output.writeDecimal(index)
+    } else {
+      output.append("null")
+    }
     output.append("}")
     return output.take()
   }
 
-  private mutating func entry(of result: StatementResult, _ output: inout OutputBytes) -> ByteBuffer {
+  private mutating func entry(of result: StatementResult, _ output: inout OutputBytes) -> ByteBuffer
+  {
     guard let number = row else {
       row = 0
       output.append("{\"type\":\"step_begin\",\"step\":")
@@ -55,7 +60,11 @@ struct HranaCursor: Sequence, IteratorProtocol {
       output.writeDecimal(result.changes ?? 0)
       output.append(",\"last_insert_rowid\":")
       // A number here, a text everywhere else.
-      if let rowid = result.lastInsertRowid { output.writeDecimal(rowid) } else { output.append("null") }
+      if let rowid = result.lastInsertRowid {
+        output.writeDecimal(rowid)
+      } else {
+        output.append("null")
+      }
       output.append("}")
       return output.take()
     }

@@ -1,6 +1,6 @@
 // Hrana's requests, read from JSON. What breaks the protocol is a failure of the whole request, as
 // in sqld; what is only wrong for one statement is an error of that statement.
-// Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md
+// Source: https://github.com/tursodatabase/libsql, HRANA_3_SPEC
 
 import NIOCore
 import Store

@@ -1,5 +1,5 @@
 // Hrana over HTTP: pipelines, cursors, and the stateless requests of its first version.
-// Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md#hrana-over-http
+// Source: https://github.com/tursodatabase/libsql, HRANA_3_SPEC
 
 import NIOCore
 import NIOHTTP1
@@ -25,9 +25,10 @@ extension HranaServer {
   // MARK: Streams of requests
 
   /// What a request does on its stream; it ends with a reply, or without one of use.
-  private typealias Work = @Sendable (
-    HranaStream, @escaping (Result<HTTPReply, HranaFailure>) -> Void
-  ) -> Void
+  private typealias Work =
+    @Sendable (
+      HranaStream, @escaping (Result<HTTPReply, HranaFailure>) -> Void
+    ) -> Void
 
   private func pipeline(_ call: HTTPCall) {
     do throws(HranaFailure) {

@@ -3,7 +3,7 @@
 //
 // A stream belongs to the loop of its first request. Requests that come by other connections are
 // taken there.
-// Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md#hrana-over-http
+// Source: https://github.com/tursodatabase/libsql, HRANA_3_SPEC
 
 import Crypto
 import NIOCore

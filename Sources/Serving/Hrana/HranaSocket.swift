@@ -1,5 +1,5 @@
 // Hrana over WebSocket: many streams on one connection, in JSON.
-// Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md#hrana-over-websockets
+// Source: https://github.com/tursodatabase/libsql, HRANA_3_SPEC
 
 import NIOCore
 import NIOHTTP1

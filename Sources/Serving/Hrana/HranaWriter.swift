@@ -1,5 +1,5 @@
 // Hrana's answers as JSON.
-// Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md
+// Source: https://github.com/tursodatabase/libsql, HRANA_3_SPEC
 
 import NIOCore
 import Store

@@ -63,7 +63,7 @@ extension LineSession {
     writer.beginLine(id: job.head.id)
     writer.columns(encoded: chunk.members)
     if case .position(let position) = node.tracker.resolve(chunk.place) {
-      endLine(job.head, token: position.token, isStale: job.isStale)
+      endRead(job, position.token)
     } else {
       hold(job, .ahead(chunk.place))
     }
@@ -139,6 +139,7 @@ extension LineSession {
     guard let place = found.place else { return answer(job.head, error: Self.unnumbered) }
     awaitPosition(at: place) { position in
       guard let position else { return self.answer(job.head, error: Self.unnumbered) }
+      if let error = self.loss(job, position.token) { return self.refuse(job.head, error) }
       var response = EngineResponse(results: found.results)
       response.position = position
       self.answer(job.head, response, isBatch: job.isBatch, isStale: job.isStale)

@@ -178,8 +178,29 @@ extension LineSession {
   /// Ends the line in `writer` with the token of what was seen.
   private func finishRead(_ job: ReadJob, _ mark: SnapshotMark, _ cached: CachedStatement?) {
     guard case .token(let token) = mark else { return hold(job, mark) }
-    let microseconds = endLine(job.head, token: token, isStale: job.isStale)
+    guard let microseconds = endRead(job, token) else { return }
     if microseconds > node.limits.loopMicrosecondsMax { cached?.isSlow = true }
+  }
+
+  /// Ends the line in `writer`, unless what the client has seen was lost since the read was admitted.
+  ///
+  /// - Returns: how long the request took; nil when it was refused.
+  @discardableResult
+  func endRead(_ job: ReadJob, _ token: Token) -> UInt64? {
+    if let error = loss(job, token) {
+      writer.discardLine()
+      endBatch()
+      refuse(job.head, error)
+      return nil
+    }
+    return endLine(job.head, token: token, isStale: job.isStale)
+  }
+
+  /// Why what was read must not be told.
+  func loss(_ job: ReadJob, _ token: Token) -> RequestError? {
+    let shown = job.options.token?.epoch ?? token.epoch
+    guard min(shown, seen?.epoch ?? shown) < token.epoch else { return nil }
+    return node.gate.refusal(of: tokens(job.options), before: token.epoch)
   }
 
   /// The answer is ready, but what it saw has no number yet: keeps the line open until it has.
@@ -193,7 +214,7 @@ extension LineSession {
         self.writer.discardLine()
         return self.answer(job.head, error: Self.unnumbered)
       }
-      self.endLine(job.head, token: position.token, isStale: job.isStale)
+      self.endRead(job, position.token)
     }
   }
 

@@ -98,7 +98,7 @@ extension LineSession {
   private func beginReading(_ head: AnswerHead, _ options: RequestOptions) {
     admitted(node.gate.admit(options, session: seen), options) { admission in
       switch admission {
-      case .here, .hereStale: self.openSnapshot(head)
+      case .here, .hereStale: self.openSnapshot(head, self.tokens(options))
       case .failed(let error): self.refuse(head, error)
       case .forward, .wait, .askPrimary:
         self.answer(
@@ -111,20 +111,27 @@ extension LineSession {
     }
   }
 
-  private func openSnapshot(_ head: AnswerHead) {
+  /// - Parameter shown: what the client has seen.
+  private func openSnapshot(_ head: AnswerHead, _ shown: [Token]) {
     suspend()
     LocalTransaction.open(on: node, loop: loop) { result in
       switch result {
       case .failure(let error): self.resume { self.answer(head, error: error) }
       case .success(let local):
         guard self.isOpen else { return local.close(pool: self.node.readers.pool, on: self.loop) }
-        self.resume {
-          self.transaction = .reading(local)
-          self.watch(local)
-          self.answerOK(head, token: local.position.token)
-        }
+        self.resume { self.opened(local, head, shown) }
       }
     }
+  }
+
+  private func opened(_ local: LocalTransaction, _ head: AnswerHead, _ shown: [Token]) {
+    if let error = node.gate.refusal(of: shown, before: local.position.epoch) {
+      local.close(pool: node.readers.pool, on: loop)
+      return refuse(head, error)
+    }
+    transaction = .reading(local)
+    watch(local)
+    answerOK(head, token: local.position.token)
   }
 
   /// A snapshot pins the WAL, so it may not be kept for ever.

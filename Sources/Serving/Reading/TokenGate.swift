@@ -126,6 +126,19 @@ public struct TokenGate: Sendable {
     return token.txid <= position.txid ? .reached : .later
   }
 
+  /// Judges again what was seen in epochs before that of a snapshot: the epoch can have begun between
+  /// the admission of a read and its snapshot.
+  func refusal(of tokens: [Token], before epoch: Epoch) -> RequestError? {
+    let earlier = tokens.filter { $0.epoch < epoch }
+    guard !earlier.isEmpty else { return nil }
+    guard tracker.position.epoch >= epoch else {
+      return RequestError(.tokenTimeout, "this node is about to begin another epoch")
+    }
+    let epochs = tracker.epochs
+    let isWhole = earlier.allSatisfy { epochs.contains(epoch: $0.epoch, txid: $0.txid) }
+    return isWhole ? nil : Self.lostHistory
+  }
+
   private static let lostHistory = RequestError(
     .tokenEpoch, "the token is of a history that was lost, or that this node does not know")
 

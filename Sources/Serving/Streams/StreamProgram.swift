@@ -1,6 +1,6 @@
 // What a stream asks of the primary in one round trip: statements that depend on how the ones
 // before them ended. Hrana's pipelines, batches and scripts become such programs.
-// Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md
+// Source: https://github.com/tursodatabase/libsql, HRANA_3_SPEC
 
 import NIOCore
 import Store

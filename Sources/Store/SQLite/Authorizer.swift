@@ -53,8 +53,12 @@ final class AuthorizerContext {
   var vacuuming = false
 
   /// Judges one action. Source: https://www.sqlite.org/c3ref/c_alter_table.html
-  func judge(_ action: Int32, _ first: String?, _ second: String?, _ schema: String?) -> Int32 {
-    note(action, first, second, schema)
+  ///
+  /// - Parameter isNested: it is a trigger or a view that wants it.
+  func judge(
+    _ action: Int32, _ first: String?, _ second: String?, _ schema: String?, isNested: Bool
+  ) -> Int32 {
+    note(action, first, second, schema, isNested: isNested)
     guard policy != .engine else { return SQLITE_OK }
     switch action {
     case SQLITE_ATTACH:
@@ -83,7 +87,9 @@ final class AuthorizerContext {
     }
   }
 
-  private func note(_ action: Int32, _ first: String?, _ second: String?, _ schema: String?) {
+  private func note(
+    _ action: Int32, _ first: String?, _ second: String?, _ schema: String?, isNested: Bool
+  ) {
     switch action {
     case SQLITE_TRANSACTION:
       switch first {
@@ -110,7 +116,7 @@ final class AuthorizerContext {
       default: return
       }
       facts.modifiesRows = true
-      if action == SQLITE_INSERT { facts.inserts = true }
+      if action == SQLITE_INSERT, !isNested { facts.inserts = true }
     case SQLITE_FUNCTION:
       if second?.lowercased() == "count" { facts.countsRows = true }
     case SQLITE_CREATE_TEMP_TABLE, SQLITE_CREATE_TEMP_INDEX, SQLITE_CREATE_TEMP_TRIGGER,
@@ -147,8 +153,8 @@ final class AuthorizerContext {
     "application_id", "auto_vacuum", "collation_list", "compile_options", "data_version",
     "defer_foreign_keys", "encoding", "foreign_keys", "freelist_count", "function_list",
     "incremental_vacuum", "integrity_check", "journal_mode", "module_list", "optimize",
-    "page_count", "page_size", "pragma_list", "quick_check", "schema_version", "synchronous",
-    "table_list", "user_version", "foreign_key_check", "recursive_triggers",
+    "page_count", "page_size", "pragma_list", "quick_check", "read_uncommitted", "schema_version",
+    "synchronous", "table_list", "user_version", "foreign_key_check", "recursive_triggers",
   ]
   private static let pragmasWithArgument: Set<String> = [
     "application_id", "defer_foreign_keys", "foreign_key_check", "foreign_key_list",
@@ -163,7 +169,7 @@ final class AuthorizerContext {
 func installAuthorizer(_ context: AuthorizerContext, on database: OpaquePointer) {
   sqlite3_set_authorizer(
     database,
-    { pointer, action, first, second, schema, _ in
+    { pointer, action, first, second, schema, inner in
       guard let pointer else { return SQLITE_DENY }
       let context = Unmanaged<AuthorizerContext>.fromOpaque(pointer).takeUnretainedValue()
       func text(_ bytes: UnsafePointer<CChar>?) -> String? { bytes.map { String(cString: $0) } }
@@ -172,7 +178,9 @@ func installAuthorizer(_ context: AuthorizerContext, on database: OpaquePointer)
         context.facts.readsTables = true
         return SQLITE_OK
       case SQLITE_SELECT, SQLITE_RECURSIVE: return SQLITE_OK
-      default: return context.judge(action, text(first), text(second), text(schema))
+      default:
+        return context.judge(
+          action, text(first), text(second), text(schema), isNested: inner != nil)
       }
     }, Unmanaged.passUnretained(context).toOpaque())
 }

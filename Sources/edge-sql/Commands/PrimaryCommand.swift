@@ -19,7 +19,8 @@ struct PrimaryCommand: AsyncParsableCommand {
     try await reportingFailures {
       let configuration = try node.load()
       let (options, security) = try await NodeRun.options(
-        configuration, listen: "127.0.0.1:7380", http: "127.0.0.1:8080", ship: "127.0.0.1:7381", role: "primary")
+        configuration, listen: "127.0.0.1:7380", http: "127.0.0.1:8080", ship: "127.0.0.1:7381",
+        role: "primary")
       let path = try configuration.value(Settings.database, builtIn: "edge.db")
       let service: PrimaryService
       do {

@@ -26,7 +26,8 @@ struct ReplicaCommand: AsyncParsableCommand {
     try await reportingFailures {
       let configuration = try node.load(more: [Settings.upstream.flag(upstream)])
       let (options, security) = try await NodeRun.options(
-        configuration, listen: "127.0.0.1:7390", http: "127.0.0.1:8090", ship: "off", role: "replica")
+        configuration, listen: "127.0.0.1:7390", http: "127.0.0.1:8090", ship: "off",
+        role: "replica")
       let path = try configuration.value(Settings.database, builtIn: "replica.db")
       let upstreams = try configuration[Settings.upstream]
       var replica = ReplicaConfiguration(

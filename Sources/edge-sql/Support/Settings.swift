@@ -127,7 +127,8 @@ enum Settings {
 
   static let all: [any SettingEntry] = [
     listen, http, streamIdle, ship, upstream, database, name, shipSecretFile, insecure,
-    authKeyFiles, authRequireExp, tlsCert, tlsKey, tlsCA, checkpointFrames, scrubRate, scrubInterval, logLevel,
+    authKeyFiles,
+    authRequireExp, tlsCert, tlsKey, tlsCA, checkpointFrames, scrubRate, scrubInterval, logLevel,
     logFormat, address, token, tokenFile, tls,
   ]
 }

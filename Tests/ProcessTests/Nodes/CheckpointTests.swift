@@ -24,7 +24,8 @@ extension NodeTests {
 
     /// At no moment is there nobody who reads one of the files with a SQLite of his own; still both
     /// logs begin anew, again and again.
-    @Test func row30_overlappingReadersDoNotKeepTheLog() throws {
+    @Test(.enabled(if: Deadline.patience == 1, "under a sanitizer no reader ends within 30 ms"))
+    func row30_overlappingReadersDoNotKeepTheLog() throws {
       let cluster = try Self.makeCluster()
       let nodes = [cluster.primary, cluster.replica]
       let readers = nodes.map { FileReaders(path: $0.database, count: 4) }

@@ -37,6 +37,8 @@ struct HranaRun {
   private(set) var replicationIndex: UInt64?
 
   private static let stepsMax = StreamProgram.stepsMax
+  /// What the requests of one pipeline may have together: stored scripts can be named many times.
+  static let stepsTotalMax = 200_000
   /// No more statements of a request are looked at before it runs.
   private static let parsedMax = 256
 
@@ -45,8 +47,9 @@ struct HranaRun {
   /// - Parameter parser: finds texts that no node could compile, before anything of a batch runs.
   static func make(
     _ requests: [HranaRequest], parser: (SQLText) -> HranaError?
-  ) -> [HranaRun] {
+  ) throws(HranaFailure) -> [HranaRun] {
     var runs: [HranaRun] = []
+    var total = 0
     var present = HranaRun()
     func room(for count: Int) {
       guard present.steps.count + count > stepsMax else { return }
@@ -60,11 +63,16 @@ struct HranaRun {
         continue
       }
       var statements = StatementScanner.statements(of: script)[...]
+      total += statements.count
+      guard total <= stepsTotalMax else {
+        throw .malformed("more than \(stepsTotalMax) statements at once")
+      }
       if let error = statements.prefix(parsedMax).lazy.compactMap(parser).first {
         present.parts.append(.failed(error))
         continue
       }
       room(for: min(statements.count, stepsMax))
+      let isLong = statements.count > stepsMax
       while statements.count > stepsMax {
         var piece = HranaRun()
         swap(&piece, &present)
@@ -74,6 +82,10 @@ struct HranaRun {
         runs.append(piece)
       }
       present.add(script: statements)
+      guard isLong else { continue }
+      // The end of the script is a run of its own, which can be left out.
+      runs.append(present)
+      present = HranaRun()
     }
     return runs + [present]
   }

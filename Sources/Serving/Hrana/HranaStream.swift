@@ -43,7 +43,10 @@ final class HranaStream {
     _ requests: [HranaRequest], shown: Token?,
     completion: @escaping (Result<([HranaOutcome], HranaTotals), HranaFailure>) -> Void
   ) {
-    let runs = HranaRun.make(requests) { self.syntaxError($0) }
+    let runs: [HranaRun]
+    do throws(HranaFailure) {
+      runs = try HranaRun.make(requests) { self.syntaxError($0) }
+    } catch { return completion(.failure(error)) }
     if let denied = denial(runs.flatMap(\.steps)) {
       return completion(.failure(.forbidden(denied)))
     }

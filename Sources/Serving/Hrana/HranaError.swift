@@ -17,6 +17,11 @@ struct HranaError: Equatable, Sendable {
   }
 
   init(_ error: RequestError) {
+    var error = error
+    if error.code == "SQLITE_SCHEMA", !error.message.hasSuffix("schema has changed") {
+      // So SQLite's compiler says after a change of the schema, of texts that name no table.
+      error.code = "SQLITE_ERROR"
+    }
     if error.code.hasPrefix("SQLITE_") {
       extendedCode = error.code
       if Self.isSyntax(error) {

@@ -57,7 +57,8 @@ import Testing
   @Test func aLongDumpIsOneSnapshot() async throws {
     try await HTTPNodes.with { nodes in
       let fill =
-        "INSERT INTO t SELECT value, hex(randomblob(100)) FROM (WITH RECURSIVE c(value) AS (SELECT 1 UNION ALL SELECT value+1 FROM c WHERE value<20000) SELECT value FROM c)"
+        "INSERT INTO t SELECT n, hex(randomblob(100)) FROM (WITH RECURSIVE c(n) AS "
+        + "(SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<20000) SELECT n FROM c)"
       let made = try nodes.results([execute("CREATE TABLE t(a, b)"), execute(fill)])
       #expect(made[1].result?["affected_row_count"] == 20_000)
       let reader = try HTTPClient(port: nodes.port, receiveBytes: 4096)

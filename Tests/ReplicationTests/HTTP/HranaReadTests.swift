@@ -43,11 +43,16 @@ private struct Words: CredentialVerifier {
         Array(lines[1..<lines.count - 1]) == [
           #"{"type":"step_begin","step":0,"cols":[]}"#,
           #"{"type":"step_end","affected_row_count":2,"last_insert_rowid":2}"#,
-          #"{"type":"step_begin","step":1,"cols":[{"name":"a","decltype":"INTEGER"},{"name":"b","decltype":"TEXT"},{"name":"a+1","decltype":null}]}"#,
-          #"{"type":"row","row":[{"type":"integer","value":"1"},{"type":"text","value":"x"},{"type":"integer","value":"2"}]}"#,
-          #"{"type":"row","row":[{"type":"integer","value":"2"},{"type":"text","value":"y"},{"type":"integer","value":"3"}]}"#,
+          #"{"type":"step_begin","step":1,"cols":[{"name":"a","decltype":"INTEGER"}"#
+            + #",{"name":"b","decltype":"TEXT"},{"name":"a+1","decltype":null}]}"#,
+          #"{"type":"row","row":[{"type":"integer","value":"1"},{"type":"text","value":"x"}"#
+            + #",{"type":"integer","value":"2"}]}"#,
+          #"{"type":"row","row":[{"type":"integer","value":"2"},{"type":"text","value":"y"}"#
+            + #",{"type":"integer","value":"3"}]}"#,
           #"{"type":"step_end","affected_row_count":0,"last_insert_rowid":null}"#,
-          #"{"type":"step_error","step":2,"error":{"message":"SQLite error: no such table: nope","code":"SQLITE_UNKNOWN","extended_code":"SQLITE_ERROR"}}"#,
+          #"{"type":"step_error","step":2"#
+            + #","error":{"message":"SQLite error: no such table: nope","code":"SQLITE_UNKNOWN""#
+            + #","extended_code":"SQLITE_ERROR"}}"#,
         ])
       // Its baton goes on as that of a pipeline.
       let baton = try #require(try JSONValue.parse(lines[0])["baton"]?.text)

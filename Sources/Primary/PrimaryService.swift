@@ -83,9 +83,6 @@ public final class PrimaryService: Service, Sendable {
     parts.begin()
   }
 
-  /// What sessions of clients work with.
-  package var context: NodeContext { parts.context }
-
   /// Serves until the service group shuts down.
   public func run() async throws {
     try? await gracefulShutdown()
@@ -101,6 +98,9 @@ public final class PrimaryService: Service, Sendable {
     await parts.stop()
     try? await group.shutdownGracefully()
   }
+
+  /// What sessions of clients work with.
+  package var context: NodeContext { parts.context }
 
   private let started = monotonicNanoseconds()
 

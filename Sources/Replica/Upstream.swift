@@ -82,7 +82,11 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
     _ request: EngineRequest, on loop: any EventLoop,
     completion: @escaping @Sendable (EngineResponse) -> Void
   ) {
-    let waiting = Waiting(request: request, loop: loop, completion: completion)
+    let (began, isWrite) = (monotonicNanoseconds(), request.isWrite)
+    let waiting = Waiting(request: request, loop: loop) { response in
+      NodeMeters.noteForwarded(isWrite: isWrite, nanoseconds: monotonicNanoseconds() - began)
+      completion(response)
+    }
     if self.loop.inEventLoop {
       send(waiting)
     } else {

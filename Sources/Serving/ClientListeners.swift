@@ -19,15 +19,17 @@ public final class ClientListeners: Sendable {
   ) {
     self.options = options
     self.directory = directory
+    let total = ConnectionTotal()
     line = options.listen.map { _ in
       LineServer(
         directory: directory, limits: options.limits, logger: options.logger, group: group,
-        verifier: options.verifier, transport: options.transport)
+        verifier: options.verifier, transport: options.transport, total: total)
     }
     http = options.http.map { _ in
       HTTPServer(
         directory: directory, routes: routes, limits: options.limits, group: group,
-        verifier: options.verifier, transport: options.transport, logger: options.logger)
+        verifier: options.verifier, transport: options.transport, total: total,
+        logger: options.logger)
     }
   }
 

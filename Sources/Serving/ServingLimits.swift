@@ -22,6 +22,10 @@ public struct ServingLimits: Equatable, Sendable {
   public var pipelinedWritesMax = 256
   /// The same, in bytes of SQL and arguments.
   public var pipelinedBytesMax = 1 << 20
+  /// How long the rest of an HTTP request may take once it has begun.
+  public var httpRequestMilliseconds = 10_000
+  /// How long an HTTP connection may be idle.
+  public var httpIdleMilliseconds = 60_000
   /// How long a stop waits for requests that are being worked on.
   public var drainMilliseconds = 5000
 
@@ -41,7 +45,7 @@ public struct ServingLimits: Equatable, Sendable {
   // MARK: Streams
 
   /// Streams of HTTP clients that wait for their next request, or work on one.
-  public var streamsMax = 10_000
+  public var streamsMax = 4096
   /// How long such a stream waits for its next request.
   public var streamIdleMilliseconds = 10_000
   /// Streams that have a connection of their own at the primary, for TEMP objects.

@@ -5,7 +5,7 @@ import NIOCore
 import Store
 
 /// The databases of a node. Safe to use from any thread.
-public protocol DatabaseDirectory: Sendable {
+public protocol DatabaseDirectory: AnyObject, Sendable {
   /// Opens the database if it is closed, and keeps it open for as long as the lease lives.
   ///
   /// - Parameters:
@@ -15,7 +15,7 @@ public protocol DatabaseDirectory: Sendable {
   ///     answer, `DATABASE_NOT_FOUND` when there is none of that name.
   func acquire(
     _ name: String?, on loop: any EventLoop,
-    completion: @escaping (Result<DatabaseLease, RequestError>) -> Void)
+    completion: @escaping @Sendable (Result<DatabaseLease, RequestError>) -> Void)
 
   /// The database of those who name none; it need not be there.
   var defaultName: String { get }
@@ -87,12 +87,18 @@ public final class SingleDatabase: DatabaseDirectory {
 
   public func acquire(
     _ name: String?, on loop: any EventLoop,
-    completion: @escaping (Result<DatabaseLease, RequestError>) -> Void
+    completion: @escaping @Sendable (Result<DatabaseLease, RequestError>) -> Void
   ) {
-    if let name, name != lease.node.databaseName {
-      completion(.failure(.unknownDatabase(name)))
+    let result: Result<DatabaseLease, RequestError> =
+      if let name, name != lease.node.databaseName {
+        .failure(.unknownDatabase(name))
+      } else {
+        .success(lease)
+      }
+    if loop.inEventLoop {
+      completion(result)
     } else {
-      completion(.success(lease))
+      loop.execute { completion(result) }
     }
   }
 

@@ -22,7 +22,7 @@ public enum DatabaseRoutes {
       _ method: HTTPMethod, _ pattern: String,
       _ body: @escaping @Sendable (HTTPCall, AccessRights) throws(RequestError) -> Void
     ) -> HTTPRoute {
-      HTTPRoute(method, pattern, needs: nil) { call in
+      HTTPRoute(method, pattern, needs: nil, opensDatabase: false) { call in
         do throws(CredentialError) {
           let rights = try HTTPCredential.rights(call.headers, verifier)
           do throws(RequestError) { try body(call, rights) } catch { call.refuse(error) }

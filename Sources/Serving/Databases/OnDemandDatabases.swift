@@ -26,7 +26,7 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
 
   struct Waiter {
     let loop: any EventLoop
-    let completion: NIOLoopBound<(Result<DatabaseLease, RequestError>) -> Void>
+    let completion: @Sendable (Result<DatabaseLease, RequestError>) -> Void
   }
 
   /// What is known of a database that is not simply closed.
@@ -100,12 +100,11 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
 
   public func acquire(
     _ text: String?, on loop: any EventLoop,
-    completion: @escaping (Result<DatabaseLease, RequestError>) -> Void
+    completion: @escaping @Sendable (Result<DatabaseLease, RequestError>) -> Void
   ) {
     let text = text ?? defaultName
     guard let name = DatabaseName(text) else { return completion(.failure(.unknownDatabase(text))) }
-    let bound = NIOLoopBound(completion, eventLoop: loop)
-    let waiter = Waiter(loop: loop, completion: bound)
+    let waiter = Waiter(loop: loop, completion: completion)
     var evicted: (DatabaseName, Opened)?
     let step: Step = state.withLock { state in
       guard !state.isStopped else { return .failed(Self.stopping) }
@@ -172,7 +171,7 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
         let told = keeper.clientError(error)
         let waiters = state.withLock { $0.entries.removeValue(forKey: name)?.waiters ?? [] }
         for waiter in waiters {
-          waiter.loop.execute { waiter.completion.value(.failure(told)) }
+          waiter.loop.execute { waiter.completion(.failure(told)) }
         }
       }
     }
@@ -190,7 +189,7 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
     }
     for waiter in waiters {
       let lease = lease(name, opened)
-      waiter.loop.execute { waiter.completion.value(.success(lease)) }
+      waiter.loop.execute { waiter.completion(.success(lease)) }
     }
   }
 

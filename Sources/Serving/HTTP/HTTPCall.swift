@@ -31,17 +31,17 @@ public final class HTTPCall {
 
   init(
     _ request: HTTPRequest, path: String, lease: DatabaseLease?, rights: AccessRights,
-    connection: HTTPConnection, loop: any EventLoop
+    access: AccessLevel, connection: HTTPConnection
   ) {
     method = request.method
     self.path = path
     query = request.query
     headers = request.headers
     body = request.body
-    self.loop = loop
+    loop = connection.loop
     self.lease = lease
     self.rights = rights
-    access = lease.map { rights.level(for: $0.node.databaseName) } ?? .none
+    self.access = access
     self.connection = connection
     allowsBody = request.method != .HEAD
   }
@@ -61,7 +61,7 @@ public final class HTTPCall {
     guard !isOver else { return }
     isOver = true
     onGone = nil
-    connection?.respond(status, type: type, body, headers, withBody: allowsBody)
+    connection?.respond(status, type: type, body, headers)
   }
 
   public func answer(_ status: HTTPResponseStatus, json: String, headers: HTTPHeaders = [:]) {
@@ -76,13 +76,16 @@ public final class HTTPCall {
   public func begin(_ status: HTTPResponseStatus, type: String, headers: HTTPHeaders = [:]) {
     guard !isOver, !hasBegun else { return }
     hasBegun = true
+    // Nobody wants what would follow.
+    guard allowsBody else { return answer(status, type: type, ByteBuffer(), headers: headers) }
     connection?.begin(status, type: type, headers)
   }
 
   /// Sends a piece.
   public func write(_ bytes: ByteBuffer) {
     guard !isOver, hasBegun else { return }
-    if allowsBody { connection?.write(bytes) }
+    connection?.write(bytes)
+    connection?.flush()
   }
 
   /// Ends an answer that came in pieces.
@@ -98,7 +101,7 @@ public final class HTTPCall {
     guard !isOver else { return }
     isOver = true
     onGone = nil
-    connection?.close()
+    connection?.abort()
   }
 
   /// Whether the client takes what it is sent.

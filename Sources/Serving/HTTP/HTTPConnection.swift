@@ -1,39 +1,102 @@
-// One client of the HTTP listener: collects requests, finds who asks for what, and writes answers.
-// Pipelined requests come one at a time (NIO's `HTTPServerPipelineHandler`).
+// One connection of an HTTP client: requests become whole here, wait for their turn, and are
+// answered one after the other. What they ask for is in HTTPConnectionRouting, how answers are
+// written in HTTPConnectionOutput.
+//
+// What cannot be a request (malformed, too large, too slow) is refused in its turn, and the
+// connection closed behind it. These refusals are written as bytes: for some of them there is no
+// request that the handlers of NIO could answer.
 // Source: RFC 9112
 
+import DequeModule
 import Logging
 import NIOCore
 import NIOHTTP1
+import NIOHTTPCompression
 
 /// The last handler of a connection. It is used on its event loop alone.
-final class HTTPConnection: ChannelInboundHandler, RemovableChannelHandler {
+final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPPeer {
   typealias InboundIn = HTTPServerRequestPart
+  typealias OutboundIn = HTTPServerResponsePart
   typealias OutboundOut = HTTPServerResponsePart
-
-  static let bodyBytesMax = 16 << 20
-  static let headerBytesMax = 16 << 10
-  private static let requestMilliseconds: Int64 = 10_000
-  private static let idleMilliseconds: Int64 = 60_000
 
   let server: HTTPServer
   let loop: any EventLoop
-  private var context: ChannelHandlerContext?
+  let connections: HTTPConnections
+  private(set) var context: ChannelHandlerContext?
+  /// Where bytes are written that are no answers of HTTP's handlers.
+  private(set) var bottom: ChannelHandlerContext?
+
+  // MARK: Input
+
+  private enum Item {
+    case request(HTTPRequestHead, ByteBuffer)
+    case refusal(HTTPResponseStatus)
+  }
+  private var queue = Deque<Item>()
+  private var queuedBytes = 0
+  /// A request that has begun.
   private var head: HTTPRequestHead?
   private var body = ByteBuffer()
-  private var call: HTTPCall?
-  /// The present request is not wanted any more: what comes of it is thrown away.
-  private var isRefusing = false
-  private var keepsAlive = true
-  private var isDraining = false
-  private var isCounted = false
-  private var deadline: Scheduled<Void>?
-  private var unreadAlarm: Scheduled<Void>?
+  /// Bytes have arrived that are not a request yet.
+  private var hasBytes = false
+  /// Nothing more is read as requests.
+  var isDeaf = false
+  private(set) var isInputClosed = false
+  private var wantsRead = false
+  let patience: HTTPPatience
 
-  init(server: HTTPServer, loop: any EventLoop) {
-    self.server = server
-    self.loop = loop
+  // MARK: Output
+
+  /// What is being answered.
+  var answering: Answering?
+  private var isWorking = false
+  var isClosing = false
+  private(set) var isDraining = false
+  var unreadAlarm: Scheduled<Void>?
+
+  /// A request until its answer is complete.
+  struct Answering {
+    var head: HTTPRequestHead
+    /// Nil as long as it is not clear what is asked for.
+    var call: HTTPCall?
+    var closes: Bool
   }
+
+  static let headBytesMax = 16 << 10
+  static let bodyBytesMax = 16 << 20
+  private static let queuedItemsMax = 64
+  /// Shorter answers are not worth compressing.
+  private static let compressedBytesMin = 1024
+
+  init(server: HTTPServer, connections: HTTPConnections, loop: any EventLoop) {
+    self.server = server
+    self.connections = connections
+    self.loop = loop
+    patience = HTTPPatience(loop: loop)
+  }
+
+  /// Adds HTTP's handlers and this one.
+  func addHandlers(to pipeline: ChannelPipeline.SynchronousOperations) throws {
+    var limits = NIOHTTPDecoderLimitConfiguration()
+    limits.maxHeaderFieldSize = Self.headBytesMax
+    limits.maxHeaderListSize = Self.headBytesMax
+    let encoder = HTTPResponseEncoder()
+    let decoder = HTTPRequestDecoder(
+      leftOverBytesStrategy: .forwardBytes, limitConfiguration: limits)
+    try pipeline.addHandler(HTTPInputWatch { [weak self] in self?.hasBytes = true })
+    try pipeline.addHandler(encoder)
+    try pipeline.addHandler(ByteToMessageHandler(decoder))
+    try pipeline.addHandler(
+      HTTPResponseCompressor { head, _ in
+        let length = head.headers.first(name: "content-length").flatMap { Int($0) }
+        let isShort = length.map { $0 < Self.compressedBytesMin } ?? false
+        return isShort || head.version.isOld ? .doNotCompress : .compressIfPossible
+      })
+    try pipeline.addHandler(self)
+    bottom = try pipeline.context(handler: encoder)
+  }
+
+  var limits: ServingLimits { server.limits }
 
   // MARK: Channel
 
@@ -48,31 +111,12 @@ final class HTTPConnection: ChannelInboundHandler, RemovableChannelHandler {
   }
 
   private func begin() {
-    guard !isCounted else { return }
-    isCounted = true
-    if !server.add(self, loop: loop) {
-      isDraining = true
-      refuse(.tooManyRequests, "this node has as many connections as it may have")
-    } else {
-      expect(within: Self.idleMilliseconds)
-    }
-  }
-
-  /// Bytes have arrived: a request must be complete in time once it has begun.
-  func bytesArrived() {
-    guard call == nil, head == nil, !isTimed else { return }
-    isTimed = true
-    expect(within: Self.requestMilliseconds)
-  }
-  private var isTimed = false
-
-  private func expect(within milliseconds: Int64) {
-    deadline?.cancel()
-    let bound = NIOLoopBound(self, eventLoop: loop)
-    deadline = loop.scheduleTask(in: .milliseconds(milliseconds)) { bound.value.close() }
+    if connections.add(self) > limits.connectionsMax { refuse(.tooManyRequests) }
+    work()
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    guard !isDeaf else { return }
     switch unwrapInboundIn(data) {
     case .head(let head): receive(head)
     case .body(let bytes): receive(bytes)
@@ -80,26 +124,67 @@ final class HTTPConnection: ChannelInboundHandler, RemovableChannelHandler {
     }
   }
 
-  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-    if case .inputClosed? = event as? ChannelEvent {
-      isDraining = true
-      if call == nil { close() }
+  private func receive(_ head: HTTPRequestHead) {
+    let bytes = head.headers.reduce(head.uri.utf8.count) {
+      $0 + $1.name.utf8.count + $1.value.utf8.count + 4
     }
-    context.fireUserInboundEventTriggered(event)
+    guard bytes <= Self.headBytesMax else { return refuse(.requestHeaderFieldsTooLarge) }
+    let length = head.headers.first(name: "content-length").flatMap { Int($0) } ?? 0
+    guard length <= Self.bodyBytesMax else { return refuse(.payloadTooLarge) }
+    self.head = head
+    let expects = head.headers.first(name: "expect")?.lowercased() == "100-continue"
+    if expects, answering == nil, queue.isEmpty { writeBytes("HTTP/1.1 100 Continue\r\n\r\n") }
   }
 
-  func channelWritabilityChanged(context: ChannelHandlerContext) {
-    if context.channel.isWritable {
-      unreadAlarm?.cancel()
-      unreadAlarm = nil
-      call?.becameWritable()
-    } else if unreadAlarm == nil {
-      let bound = NIOLoopBound(self, eventLoop: loop)
-      unreadAlarm = loop.scheduleTask(
-        in: .milliseconds(Int64(server.limits.unreadMilliseconds))
-      ) { bound.value.close() }
+  private func receive(_ bytes: ByteBuffer) {
+    guard head != nil else { return }
+    guard body.readableBytes + bytes.readableBytes <= Self.bodyBytesMax else {
+      return refuse(.payloadTooLarge)
     }
-    context.fireChannelWritabilityChanged()
+    body.writeImmutableBuffer(bytes)
+  }
+
+  private func receiveEnd() {
+    guard let head else { return }
+    hasBytes = false
+    queuedBytes += body.readableBytes
+    queue.append(.request(head, body))
+    self.head = nil
+    body = ByteBuffer()
+  }
+
+  /// What comes now is no request that can be served, and neither is what follows.
+  private func refuse(_ status: HTTPResponseStatus) {
+    guard !isDeaf else { return }
+    isDeaf = true
+    head = nil
+    body = ByteBuffer()
+    queue.append(.refusal(status))
+  }
+
+  func channelReadComplete(context: ChannelHandlerContext) {
+    work()
+    context.fireChannelReadComplete()
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    switch error {
+    case HTTPParserError.headerOverflow: refuse(.requestHeaderFieldsTooLarge)
+    case is HTTPParserError: refuse(.badRequest)
+    default:
+      // A broken connection is the client's business, not the operator's.
+      server.logger.debug("connection closed", metadata: ["reason": "\(error)"])
+      return context.close(promise: nil)
+    }
+    work()
+  }
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    guard case .inputClosed? = event as? ChannelEvent else {
+      return context.fireUserInboundEventTriggered(event)
+    }
+    isInputClosed = true
+    if isClosing { context.close(promise: nil) } else { work() }
   }
 
   func channelInactive(context: ChannelHandlerContext) {
@@ -109,235 +194,88 @@ final class HTTPConnection: ChannelInboundHandler, RemovableChannelHandler {
 
   func handlerRemoved(context: ChannelHandlerContext) { gone() }
 
-  func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    server.logger.debug("connection closed", metadata: ["reason": "\(error)"])
-    close()
-  }
-
   private func gone() {
     guard context != nil else { return }
-    leave()
-    let call = call
-    self.call = nil
+    context = nil
+    bottom = nil
+    connections.remove(self)
+    unreadAlarm?.cancel()
+    patience.cancel()
+    queue = []
+    let call = answering?.call
+    answering = nil
     call?.gone()
   }
 
-  /// The connection is HTTP no more.
-  func leave() {
-    context = nil
-    deadline?.cancel()
-    unreadAlarm?.cancel()
-    server.remove(self)
+  // MARK: Turns
+
+  /// Answers the requests that wait, as far as it can be done now.
+  func work() {
+    guard !isWorking, context != nil else { return }
+    isWorking = true
+    while answering == nil, !isClosing, isWritable, let item = queue.popFirst() {
+      switch item {
+      case .refusal(let status): refuseNow(status)
+      case .request(let head, let body):
+        queuedBytes -= body.readableBytes
+        answering = Answering(head: head, closes: !head.isKeepAlive || isDraining)
+        start(HTTPRequest(head: head, body: body))
+      }
+    }
+    isWorking = false
+    if answering == nil, queue.isEmpty, isInputClosed || isDraining { close() }
+    watch()
+    readIfWanted()
   }
 
-  func close() { context?.close(promise: nil) }
-
-  /// Closes as soon as what is worked on is answered.
+  /// Answers what is worked on, and closes.
   func drain() {
     isDraining = true
-    if call == nil, head == nil { close() }
+    answering?.closes = true
+    work()
   }
 
-  var isWritable: Bool { context?.channel.isWritable ?? false }
+  func abort() { context?.close(promise: nil) }
 
-  // MARK: Requests
+  // MARK: Patience
 
-  private func receive(_ head: HTTPRequestHead) {
-    self.head = head
-    body.clear()
-    isRefusing = false
-    keepsAlive = head.isKeepAlive
-    let size = head.headers.reduce(head.uri.utf8.count) { size, header in
-      size + header.name.utf8.count + header.value.utf8.count + 4
+  /// Waits for the rest of a request, or for another one, for a limited time.
+  private func watch() {
+    guard context != nil, !isClosing, answering == nil, queue.isEmpty else {
+      return patience.cancel()
     }
-    if size > Self.headerBytesMax {
-      refuse(
-        .requestHeaderFieldsTooLarge, "the headers have more than \(Self.headerBytesMax) bytes")
-    } else if let length = head.headers.first(name: "content-length").flatMap({ Int($0) }),
-      length > Self.bodyBytesMax
-    {
-      refuseBody()
-    } else if head.headers.first(name: "expect")?.lowercased() == "100-continue" {
-      let head = HTTPResponseHead(version: .http1_1, status: .continue)
-      context?.writeAndFlush(wrapOutboundOut(.head(head)), promise: nil)
+    let isPartial = head != nil || hasBytes
+    patience.wait(
+      for: isPartial ? .rest : .request,
+      milliseconds: isPartial ? limits.httpRequestMilliseconds : limits.httpIdleMilliseconds
+    ) { [weak self] in self?.isLate(isPartial) }
+  }
+
+  private func isLate(_ isPartial: Bool) {
+    guard isPartial else { return close() }
+    refuse(.requestTimeout)
+    work()
+  }
+
+  // MARK: Reading
+
+  func read(context: ChannelHandlerContext) {
+    guard mayRead else {
+      wantsRead = true
+      return
     }
+    context.read()
   }
 
-  private func receive(_ bytes: ByteBuffer) {
-    guard !isRefusing else { return }
-    guard body.readableBytes + bytes.readableBytes <= Self.bodyBytesMax else { return refuseBody() }
-    body.writeImmutableBuffer(bytes)
+  /// Not while more waits than one connection may keep here.
+  private var mayRead: Bool {
+    if isClosing || isDeaf || (queue.isEmpty && answering == nil) { return true }
+    return queuedBytes < limits.queuedBytesMax && queue.count < Self.queuedItemsMax
   }
 
-  private func refuseBody() {
-    refuse(.payloadTooLarge, "the request has more than \(Self.bodyBytesMax) bytes")
-  }
-
-  /// Answers before the request is complete, and closes.
-  private func refuse(_ status: HTTPResponseStatus, _ message: String) {
-    isRefusing = true
-    keepsAlive = false
-    respond(
-      status, type: HTTPType.json, ByteBuffer(string: HTTPErrorBody.json(message)), [:],
-      withBody: true)
-  }
-
-  private func receiveEnd() {
-    deadline?.cancel()
-    isTimed = false
-    guard let head, !isRefusing else { return }
-    self.head = nil
-    var whole = ByteBuffer()
-    swap(&whole, &body)
-    start(HTTPRequest(head: head, body: whole), head)
-  }
-
-  private func start(_ request: HTTPRequest, _ head: HTTPRequestHead) {
-    if request.method == .OPTIONS {
-      return respond(
-        .ok, type: HTTPType.text, ByteBuffer(), HTTPHeaders.crossOrigin, withBody: true)
-    }
-    let target = HTTPTarget(request)
-    switch server.router.route(request.method, target.path) {
-    case .unknown: respond(.notFound, type: HTTPType.text, ByteBuffer(), [:], withBody: true)
-    case .wrongMethod:
-      respond(.methodNotAllowed, type: HTTPType.text, ByteBuffer(), [:], withBody: true)
-    case .route(let route, let parameters):
-      guard let needs = route.needs else {
-        // Strangers do not get databases opened.
-        guard server.directory.idleMilliseconds == nil else {
-          let call = HTTPCall(
-            request, path: target.path, lease: nil, rights: AccessRights(), connection: self,
-            loop: loop)
-          return run(route, call, parameters)
-        }
-        return server.directory.acquire(target.isHint ? nil : target.database, on: loop) { result in
-          let call = HTTPCall(
-            request, path: target.path, lease: try? result.get(), rights: AccessRights(),
-            connection: self, loop: self.loop)
-          self.run(route, call, parameters)
-        }
-      }
-      let rights: AccessRights
-      do throws(CredentialError) {
-        rights = try HTTPCredential.rights(request.headers, server.verifier)
-      } catch {
-        return fail(.unauthorized, HTTPErrorBody.unauthorized(error))
-      }
-      open(target, request, rights) { call in
-        guard call.access > .none else {
-          let name = call.node.databaseName
-          return call.answer(
-            .notFound, json: HTTPErrorBody.json("Namespace `\(name)` doesn't exist"))
-        }
-        guard call.access >= needs else {
-          return call.answer(
-            .forbidden, json: HTTPErrorBody.json(HTTPErrorBody.forbidden(call.access, needs)))
-        }
-        self.run(route, call, parameters)
-      }
-    }
-  }
-
-  private func run(_ route: HTTPRoute, _ call: HTTPCall, _ parameters: [String: String]) {
-    self.call = call
-    call.parameters = parameters
-    route.handler(call)
-  }
-
-  /// Opens the database that a request means.
-  private func open(
-    _ target: HTTPTarget, _ request: HTTPRequest, _ rights: AccessRights,
-    then: @escaping (HTTPCall) -> Void
-  ) {
-    let name = target.database ?? server.directory.defaultName
-    // Whoever may do nothing with a database does not get it opened either.
-    guard target.isHint || rights.level(for: name) > .none else {
-      return fail(.notFound, "Namespace `\(name)` doesn't exist")
-    }
-    server.directory.acquire(target.database, on: loop) { result in
-      guard self.context != nil else { return }
-      switch result {
-      case .success(let lease):
-        let call = HTTPCall(
-          request, path: target.path, lease: lease, rights: rights, connection: self,
-          loop: self.loop)
-        self.call = call
-        then(call)
-      case .failure(let error):
-        if target.isHint {
-          var plain = target
-          plain.database = nil
-          plain.isHint = false
-          self.open(plain, request, rights, then: then)
-        } else if error.code == ErrorCode.databaseNotFound.rawValue {
-          self.fail(.notFound, "Namespace `\(target.database ?? "default")` doesn't exist")
-        } else {
-          self.fail(.serviceUnavailable, error.message)
-        }
-      }
-    }
-  }
-
-  private func fail(_ status: HTTPResponseStatus, _ message: String) {
-    respond(
-      status, type: HTTPType.json, ByteBuffer(string: HTTPErrorBody.json(message)), [:],
-      withBody: true)
-  }
-
-  // MARK: Answers
-
-  func respond(
-    _ status: HTTPResponseStatus, type: String, _ body: ByteBuffer, _ more: HTTPHeaders,
-    withBody: Bool
-  ) {
-    var headers = more
-    headers.replaceOrAdd(name: "content-length", value: "\(body.readableBytes)")
-    sendHead(status, type: body.readableBytes > 0 ? type : nil, headers)
-    if withBody, body.readableBytes > 0 {
-      context?.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
-    }
-    end()
-  }
-
-  func begin(_ status: HTTPResponseStatus, type: String, _ more: HTTPHeaders) {
-    sendHead(status, type: type, more)
-    context?.flush()
-  }
-
-  func write(_ bytes: ByteBuffer) {
-    context?.writeAndFlush(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)
-  }
-
-  func end() {
-    guard let context else { return }
-    call = nil
-    let closes = !keepsAlive || isDraining
-    let promise = closes ? context.eventLoop.makePromise(of: Void.self) : nil
-    promise?.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
-    context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: promise)
-    if !closes { expect(within: Self.idleMilliseconds) }
-  }
-
-  private func sendHead(_ status: HTTPResponseStatus, type: String?, _ more: HTTPHeaders) {
-    var headers = more
-    if let type { headers.replaceOrAdd(name: "content-type", value: type) }
-    headers.replaceOrAdd(name: "access-control-allow-origin", value: "*")
-    if !keepsAlive || isDraining { headers.replaceOrAdd(name: "connection", value: "close") }
-    let head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
-    context?.write(wrapOutboundOut(.head(head)), promise: nil)
-  }
-}
-
-/// Tells the connection that bytes have come, before they are a request.
-final class HTTPArrivals: ChannelInboundHandler, RemovableChannelHandler {
-  typealias InboundIn = ByteBuffer
-  typealias InboundOut = ByteBuffer
-  private weak var connection: HTTPConnection?
-  init(connection: HTTPConnection) { self.connection = connection }
-
-  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-    connection?.bytesArrived()
-    context.fireChannelRead(data)
+  func readIfWanted() {
+    guard wantsRead, mayRead else { return }
+    wantsRead = false
+    context?.read()
   }
 }

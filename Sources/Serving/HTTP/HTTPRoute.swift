@@ -9,12 +9,16 @@ public struct HTTPRoute: Sendable {
   let pattern: [Substring]
   /// What the client must be allowed to do with the database; nil for routes that tell nothing.
   public var needs: AccessLevel?
+  /// False for routes that are about the node: `needs` is then what must be allowed for all
+  /// databases.
+  public var opensDatabase: Bool
   public var handler: @Sendable (HTTPCall) -> Void
 
   public init(
-    _ method: HTTPMethod, _ pattern: String, needs: AccessLevel?,
+    _ method: HTTPMethod, _ pattern: String, needs: AccessLevel?, opensDatabase: Bool = true,
     handler: @escaping @Sendable (HTTPCall) -> Void
   ) {
+    self.opensDatabase = opensDatabase
     self.method = method
     self.pattern = pattern.split(separator: "/", omittingEmptySubsequences: true)
     self.needs = needs
@@ -40,8 +44,8 @@ public struct HTTPRoute: Sendable {
 public struct HTTPRouter: Sendable {
   enum Match {
     case route(HTTPRoute, [String: String])
-    /// The path exists with other methods.
-    case wrongMethod
+    /// The path exists with these methods.
+    case wrongMethod([HTTPMethod])
     case unknown
   }
 
@@ -51,14 +55,14 @@ public struct HTTPRouter: Sendable {
 
   func route(_ method: HTTPMethod, _ path: String) -> Match {
     let segments = path.split(separator: "/", omittingEmptySubsequences: true)
-    var isKnown = false
+    var others: [HTTPMethod] = []
     for route in routes {
       guard let found = route.match(segments) else { continue }
-      isKnown = true
       if route.method == method || (method == .HEAD && route.method == .GET) {
         return .route(route, found)
       }
+      others.append(route.method)
     }
-    return isKnown ? .wrongMethod : .unknown
+    return others.isEmpty ? .unknown : .wrongMethod(others)
   }
 }

@@ -3,10 +3,7 @@
 
 import Logging
 import NIOCore
-import NIOHTTP1
-import NIOHTTPCompression
 import NIOPosix
-import NIOWebSocket
 import Synchronization
 
 /// The listening socket for HTTP, and its connections. Safe to use from any thread.
@@ -20,20 +17,21 @@ public final class HTTPServer: Sendable {
   private let transport: (any TransportSecurity)?
   private let group: any EventLoopGroup
   private let channel = Mutex<(any Channel)?>(nil)
-  private let connections = Mutex<[ObjectIdentifier: NIOLoopBound<HTTPConnection>]>([:])
+  private let connections: HTTPConnections
 
   private static let backlog: Int32 = 1024
   private static let pollMilliseconds: Int64 = 10
-  private static let webSocketFrameBytesMax = 16 << 20
 
   /// - Parameters:
   ///   - routes: those of the node beside Hrana's own.
   ///   - verifier: checks clients' credentials; nil when none are asked for.
   ///   - transport: TLS; nil for plain text.
+  ///   - total: the connections of all listeners of the node.
   public init(
     directory: any DatabaseDirectory, routes: [HTTPRoute] = [], limits: ServingLimits,
     group: any EventLoopGroup, verifier: (any CredentialVerifier)? = nil,
-    transport: (any TransportSecurity)? = nil, logger: Logger
+    transport: (any TransportSecurity)? = nil, total: ConnectionTotal = ConnectionTotal(),
+    logger: Logger
   ) {
     self.directory = directory
     self.limits = limits
@@ -41,13 +39,14 @@ public final class HTTPServer: Sendable {
     self.verifier = verifier
     self.transport = transport
     self.logger = logger
+    connections = HTTPConnections(total: total)
     let hrana = HranaServer(limits: limits)
     self.hrana = hrana
     router = HTTPRouter(hrana.routes + OperationRoutes.all + routes)
   }
 
   /// How many clients are connected.
-  public var connectionCount: Int { connections.withLock { $0.count } }
+  public var connectionCount: Int { connections.count }
 
   /// Begins to accept clients.
   ///
@@ -83,37 +82,8 @@ public final class HTTPServer: Sendable {
   private func configure(_ channel: any Channel) throws {
     let pipeline = channel.pipeline.syncOperations
     if let transport { try pipeline.addHandler(transport.serverHandler()) }
-    let connection = HTTPConnection(server: self, loop: channel.eventLoop)
-    let arrivals = HTTPArrivals(connection: connection)
-    let compressor = HTTPResponseCompressor()
-    try pipeline.addHandler(arrivals)
-    let handlers = NIOLoopBound((connection, arrivals, compressor), eventLoop: channel.eventLoop)
-    let upgrader = NIOWebSocketServerUpgrader(
-      maxFrameSize: Self.webSocketFrameBytesMax, automaticErrorHandling: true,
-      shouldUpgrade: { channel, head in
-        channel.eventLoop.makeSucceededFuture(HranaSubprotocol.accept(head))
-      },
-      upgradePipelineHandler: { channel, head in
-        channel.eventLoop.makeCompletedFuture {
-          let pipeline = channel.pipeline.syncOperations
-          let version = HranaSubprotocol.chosen(head.headers)
-          try pipeline.addHandler(
-            HranaSocket(server: self, loop: channel.eventLoop, version: version, head: head))
-        }
-      })
-    try pipeline.configureHTTPServerPipeline(
-      withPipeliningAssistance: true,
-      withServerUpgrade: (
-        upgraders: [upgrader],
-        completionHandler: { context in
-          let (connection, arrivals, compressor) = handlers.value
-          let pipeline = context.pipeline.syncOperations
-          for handler: any RemovableChannelHandler in [arrivals, compressor, connection] {
-            _ = pipeline.removeHandler(handler)
-          }
-        }
-      ), withErrorHandling: true)
-    try pipeline.addHandlers([compressor, connection])
+    try HTTPConnection(server: self, connections: connections, loop: channel.eventLoop)
+      .addHandlers(to: pipeline)
   }
 
   /// Accepts nobody any more, lets the connections answer what they work on, and closes them.
@@ -123,29 +93,12 @@ public final class HTTPServer: Sendable {
       return channel
     }
     try? await channel?.close()
-    for bound in all { bound.eventLoop.execute { bound.value.drain() } }
-    hrana.stop()
+    connections.drain()
     let rounds = Int64(limits.drainMilliseconds) / Self.pollMilliseconds
     for _ in 0..<max(1, rounds) where connectionCount > 0 {
       try? await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
     }
-    for bound in all { bound.eventLoop.execute { bound.value.close() } }
-  }
-
-  private var all: [NIOLoopBound<HTTPConnection>] { connections.withLock { Array($0.values) } }
-
-  // MARK: For connections
-
-  /// - Returns: false when there are too many; the connection must then be closed.
-  func add(_ connection: HTTPConnection, loop: any EventLoop) -> Bool {
-    let bound = NIOLoopBound(connection, eventLoop: loop)
-    return connections.withLock { connections in
-      connections[ObjectIdentifier(connection)] = bound
-      return connections.count <= limits.connectionsMax
-    }
-  }
-
-  func remove(_ connection: HTTPConnection) {
-    _ = connections.withLock { $0.removeValue(forKey: ObjectIdentifier(connection)) }
+    connections.abort()
+    hrana.stop()
   }
 }

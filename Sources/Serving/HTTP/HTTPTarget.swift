@@ -89,9 +89,8 @@ enum HTTPErrorBody {
 extension HTTPHeaders {
   /// What a browser asks before it lets a page of another origin call.
   static let crossOrigin: HTTPHeaders = [
-    "access-control-allow-methods": "GET, POST, DELETE, OPTIONS",
+    "access-control-allow-methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
     "access-control-allow-headers": "*, authorization",
-    "access-control-expose-headers": "edge-token",
     "access-control-max-age": "86400",
   ]
 }

@@ -8,7 +8,17 @@ import WALShip
 struct MetricsText {
   static let type = "text/plain; version=0.0.4; charset=utf-8"
 
-  enum Kind: String { case counter, gauge }
+  enum Kind: String { case counter, gauge, histogram }
+
+  /// What the meters of `NodeMeters` are.
+  private static let help = [
+    "edge_sql_request_seconds": "How long requests of streams took.",
+    "edge_sql_token_wait_seconds": "How long reads waited for their tokens.",
+    "edge_sql_token_timeouts_total": "Reads whose tokens were not reached in time.",
+    "edge_sql_forwarded_writes_total": "Writes that were sent to the primary.",
+    "edge_sql_forwarded_reads_total": "Reads that were sent to the primary.",
+    "edge_sql_forwarded_seconds": "How long the primary took for what was sent to it.",
+  ]
 
   private(set) var text = ""
   private var last = ""
@@ -24,9 +34,38 @@ struct MetricsText {
       last = name
     }
     let list = labels.map { "\($0.0)=\"\(Self.escape($0.1))\"" }.joined(separator: ",")
+    text += "edge_sql_\(name)\(list.isEmpty ? "" : "{\(list)}") \(Self.number(value))\n"
+  }
+
+  /// A meter of swift-metrics, by its whole name.
+  mutating func add(meter name: String, _ kind: Kind, _ value: Double) {
+    head(name, kind)
+    text += "\(name) \(Self.number(value))\n"
+  }
+
+  /// - Parameters:
+  ///   - ends: the upper ends of all buckets but the last, which has none.
+  ///   - counts: how much is in each bucket.
+  mutating func add(histogram name: String, ends: [Double], counts: [UInt64], sum: Double) {
+    head(name, .histogram)
+    var total: UInt64 = 0
+    for (end, count) in zip(ends, counts) {
+      total += count
+      text += "\(name)_bucket{le=\"\(Self.number(end))\"} \(total)\n"
+    }
+    total += counts.last ?? 0
+    text += "\(name)_bucket{le=\"+Inf\"} \(total)\n"
+    text += "\(name)_sum \(Self.number(sum))\n\(name)_count \(total)\n"
+  }
+
+  private mutating func head(_ name: String, _ kind: Kind) {
+    let help = Self.help[name] ?? name
+    text += "# HELP \(name) \(help)\n# TYPE \(name) \(kind.rawValue)\n"
+  }
+
+  private static func number(_ value: Double) -> String {
     let isWhole = value == value.rounded() && abs(value) < 1e15
-    let number = isWhole ? "\(Int64(value))" : "\(value)"
-    text += "edge_sql_\(name)\(list.isEmpty ? "" : "{\(list)}") \(number)\n"
+    return isWhole ? "\(Int64(value))" : "\(value)"
   }
 
   private mutating func count(_ name: String, _ help: String, _ value: UInt64?) {

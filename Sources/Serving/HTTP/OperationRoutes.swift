@@ -16,6 +16,7 @@ enum OperationRoutes {
     HTTPRoute(.GET, "/metrics", needs: .admin) { call in
       var text = MetricsText()
       text.add(call.node.status())
+      MetricsRegistry.shared.write(into: &text)
       call.answer(.ok, type: MetricsText.type, ByteBuffer(string: text.text))
     },
     HTTPRoute(.GET, "/dump", needs: .read) { DatabaseDump.answer($0) },

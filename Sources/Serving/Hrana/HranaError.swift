@@ -17,8 +17,13 @@ struct HranaError: Equatable, Sendable {
   }
 
   init(_ error: RequestError) {
-    extendedCode = error.code
+    var error = error
+    if error.code == "SQLITE_SCHEMA", !error.message.hasSuffix("schema has changed") {
+      // So SQLite's compiler says after a change of the schema, of texts that name no table.
+      error.code = "SQLITE_ERROR"
+    }
     if error.code.hasPrefix("SQLITE_") {
+      extendedCode = error.code
       if Self.isSyntax(error) {
         code = "SQL_PARSE_ERROR"
         message = "SQL string could not be parsed: \(error.message)"
@@ -28,10 +33,15 @@ struct HranaError: Equatable, Sendable {
       }
       return
     }
+    guard error.code != ErrorCode.badRequest.rawValue else {
+      (code, message) = Self.badRequest(error.message)
+      return
+    }
+    extendedCode = error.code
     message = error.message
     code =
       switch ErrorCode(rawValue: error.code) {
-      case .badRequest: Self.codeOfBadRequest(error.message)
+      case .overloaded: "TRANSACTION_BUSY"
       case .statementTimeout: "SQLITE_INTERRUPT"
       case .notAllowed: "SQLITE_AUTH"
       case .authDenied, .authRequired: "BLOCKED"
@@ -49,10 +59,18 @@ struct HranaError: Equatable, Sendable {
       || error.message.hasPrefix("unrecognized token")
   }
 
-  private static func codeOfBadRequest(_ message: String) -> String {
-    if message.hasPrefix("there is no statement") { return "SQL_NO_STATEMENT" }
-    if message.hasPrefix("several statements") { return "SQL_MANY_STATEMENTS" }
-    return "ARGS_INVALID"
+  /// What is wrong with a request, as sqld words it where it knows the case.
+  private static func badRequest(_ message: String) -> (code: String, message: String) {
+    if message.hasPrefix("there is no statement") {
+      return ("SQL_NO_STATEMENT", "SQL string does not contain any statement")
+    }
+    if message.hasPrefix("several statements") {
+      return ("SQL_MANY_STATEMENTS", "SQL string contains more than one statement")
+    }
+    if message.hasPrefix("the statement has ") {
+      return ("ARGS_INVALID", "Arguments do not match SQL parameters: \(message)")
+    }
+    return ("SQL_INPUT_ERROR", message)
   }
 
   private static let primaryCodes: Set<Substring> = [

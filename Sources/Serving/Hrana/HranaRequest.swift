@@ -16,6 +16,8 @@ enum HranaRequest: Equatable, Sendable {
   case closeSQL
   case autocommit
   case close
+  /// It cannot be done, and the others can.
+  case failed(HranaError)
 }
 
 struct HranaStatement: Equatable, Sendable {
@@ -38,7 +40,7 @@ struct HranaBatch: Equatable, Sendable {
 /// SQL texts that a stream or a connection keeps under numbers.
 struct HranaTexts: Sendable {
   static let countMax = 150
-  static let bytesMax = 16 << 20
+  static let bytesMax = 256 << 10
   private var texts: [Int64: SQLText] = [:]
   private var bytes = 0
   var isEmpty: Bool { texts.isEmpty }
@@ -48,12 +50,22 @@ struct HranaTexts: Sendable {
     return text
   }
 
-  mutating func store(_ id: Int64, _ text: SQLText) throws(HranaFailure) {
+  /// - Returns: why the text is not stored; nil when it is.
+  mutating func store(_ id: Int64, _ text: SQLText) throws(HranaFailure) -> HranaError? {
     guard texts[id] == nil else { throw .malformed("SQL text \(id) already exists") }
-    guard texts.count < Self.countMax else { throw .malformed("too many SQL texts are stored") }
+    guard texts.count < Self.countMax else {
+      return HranaError(
+        code: "SQL_STORE_TOO_MANY",
+        message: "The server already stores \(texts.count) SQL texts, it cannot store more")
+    }
+    guard bytes + text.bytes.readableBytes <= Self.bytesMax else {
+      return HranaError(
+        code: "SQL_STORE_TOO_LARGE",
+        message: "The stored SQL texts may have \(Self.bytesMax) bytes together")
+    }
     bytes += text.bytes.readableBytes
-    guard bytes <= Self.bytesMax else { throw .malformed("the stored SQL texts are too large") }
     texts[id] = text
+    return nil
   }
 
   mutating func close(_ id: Int64) {
@@ -75,8 +87,8 @@ struct HranaDecoder {
     case .string("describe"): return .describe(try sql(json))
     case .string("store_sql"):
       guard case .string(let text)? = json["sql"] else { throw Self.missing("sql") }
-      try texts.store(try id(json["sql_id"]), SQLText(text))
-      return .storeSQL
+      let error = try texts.store(try id(json["sql_id"]), SQLText(text))
+      return error.map { .failed($0) } ?? .storeSQL
     case .string("close_sql"):
       texts.close(try id(json["sql_id"]))
       return .closeSQL
@@ -107,8 +119,8 @@ struct HranaDecoder {
     switch (json["sql"].nonNull, json["sql_id"].nonNull) {
     case (.string(let text)?, nil): return SQLText(text)
     case (nil, let id?): return try texts.text(try self.id(id))
-    case (nil, nil): throw .malformed("Neither `sql` nor `sql_id` is given")
-    case (_?, _?): throw .malformed("Both `sql` and `sql_id` are given")
+    case (nil, nil): throw .malformed("Either `sql` or `sql_id` are required")
+    case (_?, _?): throw .malformed("Either `sql` or `sql_id` are required, but not both")
     case (_?, nil): throw Self.missing("sql")
     }
   }

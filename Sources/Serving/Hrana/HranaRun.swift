@@ -31,26 +31,80 @@ struct HranaRun {
 
   private(set) var steps: [ProgramStep] = []
   private var parts: [Part] = []
+  /// The script at the end goes on with the next run, if all went well up to here.
+  private(set) var goesOn = false
   /// The newest state that a request asks to see.
   private(set) var replicationIndex: UInt64?
 
+  private static let stepsMax = StreamProgram.stepsMax
+  /// What the requests of one pipeline may have together: stored scripts can be named many times.
+  static let stepsTotalMax = 200_000
+  /// No more statements of a request are looked at before it runs.
+  private static let parsedMax = 256
+
+  /// As few runs as possible: one, if the requests have no more steps than a program may have.
+  ///
   /// - Parameter parser: finds texts that no node could compile, before anything of a batch runs.
-  init(_ requests: [HranaRequest], parser: (SQLText) -> HranaError?) {
+  static func make(
+    _ requests: [HranaRequest], parser: (SQLText) -> HranaError?
+  ) throws(HranaFailure) -> [HranaRun] {
+    var runs: [HranaRun] = []
+    var total = 0
+    var present = HranaRun()
+    func room(for count: Int) {
+      guard present.steps.count + count > stepsMax else { return }
+      runs.append(present)
+      present = HranaRun()
+    }
     for request in requests {
-      switch request {
-      case .execute(let statement): add(statement)
-      case .batch(let batch): add(batch, parser)
-      case .sequence(let script): add(script: script, parser)
-      case .describe(let sql):
-        parts.append(.describe(steps.count))
-        steps.append(ProgramStep(.describe(sql)))
-      case .autocommit:
-        parts.append(.autocommit(steps.count))
-        steps.append(ProgramStep(.autocommit))
-      case .storeSQL: parts.append(.done("store_sql"))
-      case .closeSQL: parts.append(.done("close_sql"))
-      case .close: parts.append(.done("close"))
+      guard case .sequence(let script) = request else {
+        if case .batch(let batch) = request { room(for: batch.steps.count) } else { room(for: 1) }
+        present.add(request, parser)
+        continue
       }
+      var statements = StatementScanner.statements(of: script)[...]
+      total += statements.count
+      guard total <= stepsTotalMax else {
+        throw .malformed("more than \(stepsTotalMax) statements at once")
+      }
+      if let error = statements.prefix(parsedMax).lazy.compactMap(parser).first {
+        present.parts.append(.failed(error))
+        continue
+      }
+      room(for: min(statements.count, stepsMax))
+      let isLong = statements.count > stepsMax
+      while statements.count > stepsMax {
+        var piece = HranaRun()
+        swap(&piece, &present)
+        piece.add(script: statements.prefix(stepsMax))
+        piece.goesOn = true
+        statements = statements.dropFirst(stepsMax)
+        runs.append(piece)
+      }
+      present.add(script: statements)
+      guard isLong else { continue }
+      // The end of the script is a run of its own, which can be left out.
+      runs.append(present)
+      present = HranaRun()
+    }
+    return runs + [present]
+  }
+
+  private mutating func add(_ request: HranaRequest, _ parser: (SQLText) -> HranaError?) {
+    switch request {
+    case .execute(let statement): add(statement)
+    case .batch(let batch): add(batch, parser)
+    case .sequence: preconditionFailure("scripts are split before")
+    case .describe(let sql):
+      parts.append(.describe(steps.count))
+      steps.append(ProgramStep(.describe(sql)))
+    case .autocommit:
+      parts.append(.autocommit(steps.count))
+      steps.append(ProgramStep(.autocommit))
+    case .storeSQL: parts.append(.done("store_sql"))
+    case .closeSQL: parts.append(.done("close_sql"))
+    case .close: parts.append(.done("close"))
+    case .failed(let error): parts.append(.failed(error))
     }
   }
 
@@ -68,11 +122,10 @@ struct HranaRun {
 
   private mutating func add(_ batch: HranaBatch, _ parser: (SQLText) -> HranaError?) {
     note(batch.replicationIndex)
-    for step in batch.steps {
+    for (index, step) in batch.steps.enumerated() {
       note(step.statement.replicationIndex)
-      if let error = step.statement.error ?? parser(step.statement.statement.sql) {
-        return parts.append(.failed(error))
-      }
+      let unparsable = index < Self.parsedMax ? parser(step.statement.statement.sql) : nil
+      if let error = step.statement.error ?? unparsable { return parts.append(.failed(error)) }
     }
     let first = steps.count
     for step in batch.steps {
@@ -85,11 +138,7 @@ struct HranaRun {
   }
 
   /// Statements of a script depend on the one before: it stops at the first that fails.
-  private mutating func add(script: SQLText, _ parser: (SQLText) -> HranaError?) {
-    let statements = StatementScanner.statements(of: script)
-    for statement in statements {
-      if let error = parser(statement) { return parts.append(.failed(error)) }
-    }
+  private mutating func add(script statements: ArraySlice<SQLText>) {
     let first = steps.count
     for sql in statements {
       steps.append(

@@ -55,7 +55,9 @@ final class HranaServer: Sendable {
     let (id, sequence) = try read(baton)
     let found: Result<NIOLoopBound<HranaStream>, HranaFailure> = state.withLock { state in
       if let stream = state.streams[id] { return .success(stream) }
-      return .failure(state.expired[id] != nil ? .streamExpired : .closedStream)
+      let expired = state.expired[id]
+      let isKnown = expired.map { monotonicNanoseconds() &- $0 < Self.expiredNanoseconds }
+      return .failure(isKnown ?? false ? .streamExpired : .closedStream)
     }
     return (try found.get(), sequence)
   }
@@ -102,7 +104,7 @@ final class HranaServer: Sendable {
     var bytes = Self.bytes(stream.id) + Self.bytes(stream.sequence)
     bytes += Array(HMAC<SHA256>.authenticationCode(for: bytes, using: key))
     var output = OutputBytes(capacity: 128)
-    bytes.withUnsafeBytes { output.writeBase64($0) }
+    bytes.withUnsafeBytes { output.writeBase64($0, padding: false) }
     return output.string
   }
 

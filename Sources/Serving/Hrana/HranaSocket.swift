@@ -8,8 +8,9 @@ import Store
 import WALShip
 
 /// The handler of one WebSocket. It is used on its event loop alone.
-final class HranaSocket: ChannelInboundHandler {
+final class HranaSocket: ChannelDuplexHandler, HTTPPeer {
   typealias InboundIn = WebSocketFrame
+  typealias OutboundIn = WebSocketFrame
   typealias OutboundOut = WebSocketFrame
 
   static let messageBytesMax = 16 << 20
@@ -17,10 +18,13 @@ final class HranaSocket: ChannelInboundHandler {
   /// Messages that wait for the database to be opened.
   private static let waitingMax = 256
   private static let helloMilliseconds: Int64 = 10_000
+  private static let lingerMilliseconds: Int64 = 1000
+  /// With more, nothing is read until some are answered.
+  private static let requestsMax = 256
 
   let server: HTTPServer
   let loop: any EventLoop
-  let version: HranaSubprotocol
+  private let connections: HTTPConnections
   private let target: HTTPTarget
   var context: ChannelHandlerContext?
   /// A message whose end has not come.
@@ -28,30 +32,52 @@ final class HranaSocket: ChannelInboundHandler {
   private var isClosing = false
   private var helloAlarm: Scheduled<Void>?
   private var unreadAlarm: Scheduled<Void>?
+  private var wantsRead = false
+  private var isDraining = false
 
   // MARK: State of the protocol
 
+  private var credential: String?
+  var requestsInProgress = 0
   var lease: DatabaseLease?
   var access = AccessLevel.none
   private var isOpening = false
   private var waiting: [JSONValue] = []
   var texts = HranaTexts()
   var streams: [Int64: HranaStream] = [:]
-  /// Streams that end when what was asked of them is done.
-  var closing: [HranaStream] = []
+  /// They are closed as soon as they have done what they were asked.
+  var leaving: [HranaStream] = []
   var cursors: [Int64: HranaSocketCursor] = [:]
 
-  init(server: HTTPServer, loop: any EventLoop, version: HranaSubprotocol, head: HTTPRequestHead) {
+  private init(
+    server: HTTPServer, loop: any EventLoop, connections: HTTPConnections, target: HTTPTarget
+  ) {
     self.server = server
     self.loop = loop
-    self.version = version
-    target = HTTPTarget(HTTPRequest(head: head, body: ByteBuffer()))
+    self.connections = connections
+    self.target = target
+  }
+
+  /// The handlers of a connection that has left HTTP.
+  static func handlers(
+    server: HTTPServer, loop: any EventLoop, connections: HTTPConnections,
+    handshake: HranaHandshake
+  ) -> [any ChannelHandler] {
+    [
+      WebSocketFrameEncoder(),
+      ByteToMessageHandler(WebSocketFrameDecoder(maxFrameSize: messageBytesMax)),
+      HranaSocket(
+        server: server, loop: loop, connections: connections, target: handshake.target),
+    ]
   }
 
   // MARK: Channel
 
   func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
+    if connections.add(self) > server.limits.connectionsMax {
+      return fail(.policyViolation, "this node has as many connections as it may have")
+    }
     let bound = NIOLoopBound(self, eventLoop: loop)
     helloAlarm = loop.scheduleTask(in: .milliseconds(Self.helloMilliseconds)) {
       bound.value.fail(.policyViolation, "no hello came in time")
@@ -66,25 +92,79 @@ final class HranaSocket: ChannelInboundHandler {
   func handlerRemoved(context: ChannelHandlerContext) { gone() }
 
   private func gone() {
+    guard context != nil else { return }
     context = nil
+    connections.remove(self)
     helloAlarm?.cancel()
     unreadAlarm?.cancel()
-    for stream in Array(streams.values) + closing { stream.close() }
+    for stream in Array(streams.values) + leaving {
+      stream.onIdle = nil
+      stream.close()
+    }
     streams = [:]
-    closing = []
+    leaving = []
     cursors = [:]
     lease = nil
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    guard let error = error as? NIOWebSocketError else { return context.close(promise: nil) }
+    let code: WebSocketErrorCode =
+      switch error {
+      case .invalidFrameLength: .messageTooLarge
+      default: .protocolError
+      }
+    fail(code, "this is no frame that can be read")
+  }
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    guard case .inputClosed? = event as? ChannelEvent else {
+      return context.fireUserInboundEventTriggered(event)
+    }
     context.close(promise: nil)
   }
+
+  // MARK: Reading
+
+  func read(context: ChannelHandlerContext) {
+    guard mayRead else {
+      wantsRead = true
+      return
+    }
+    context.read()
+  }
+
+  private var mayRead: Bool {
+    if isClosing { return true }
+    return requestsInProgress < Self.requestsMax && !isOpening
+      && context?.channel.isWritable ?? false
+  }
+
+  private func readIfWanted() {
+    guard wantsRead, mayRead else { return }
+    wantsRead = false
+    context?.read()
+  }
+
+  /// A request has been answered.
+  func finished() {
+    requestsInProgress -= 1
+    readIfWanted()
+    if isDraining, requestsInProgress == 0 { fail(.goingAway, "this node stops") }
+  }
+
+  func drain() {
+    isDraining = true
+    if requestsInProgress == 0 { fail(.goingAway, "this node stops") }
+  }
+
+  func abort() { context?.close(promise: nil) }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
     if context.channel.isWritable {
       unreadAlarm?.cancel()
       unreadAlarm = nil
-      context.read()
+      readIfWanted()
     } else if unreadAlarm == nil {
       let bound = NIOLoopBound(context, eventLoop: loop)
       unreadAlarm = loop.scheduleTask(
@@ -97,6 +177,7 @@ final class HranaSocket: ChannelInboundHandler {
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     guard !isClosing else { return }
     let frame = unwrapInboundIn(data)
+    guard frame.maskKey != nil else { return fail(.protocolError, "clients must mask frames") }
     switch frame.opcode {
     case .text:
       guard fragments == nil else { return fail(.protocolError, "a message was not complete") }
@@ -109,8 +190,9 @@ final class HranaSocket: ChannelInboundHandler {
     case .connectionClose:
       isClosing = true
       send(.connectionClose, frame.unmaskedData)
-      context.close(promise: nil)
-    default: break
+      closeOutput()
+    case .pong: break
+    default: fail(.protocolError, "there is no such frame")
     }
   }
 
@@ -154,9 +236,17 @@ final class HranaSocket: ChannelInboundHandler {
     bytes.write(webSocketErrorCode: code)
     bytes.writeString(String(decoding: Array(reason.utf8.prefix(120)), as: UTF8.self))
     let frame = WebSocketFrame(fin: true, opcode: .connectionClose, data: bytes)
-    let promise = loop.makePromise(of: Void.self)
-    promise.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }
-    context.writeAndFlush(wrapOutboundOut(frame), promise: promise)
+    context.writeAndFlush(wrapOutboundOut(frame), promise: nil)
+    closeOutput()
+  }
+
+  /// The client gets a moment to read what was sent.
+  private func closeOutput() {
+    guard let context else { return }
+    context.close(mode: .output, promise: nil)
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    loop.scheduleTask(in: .milliseconds(Self.lingerMilliseconds)) { bound.value.abort() }
+    readIfWanted()
   }
 
   func fail(_ failure: HranaFailure) { fail(.policyViolation, failure.text) }
@@ -171,15 +261,27 @@ final class HranaSocket: ChannelInboundHandler {
         guard waiting.count < Self.waitingMax else { return fail(.malformed("too many requests")) }
         return waiting.append(message)
       }
-      guard lease != nil else { return fail(.malformed("the first message must be a hello")) }
-      request(message)
+      guard lease != nil else { return fail(.malformed("Received a request before hello message")) }
+      perform(message)
     default: fail(.dataInconsistentWithMessage, HranaDecoder.unreadable("unknown type").text)
     }
   }
 
+  /// The credential may have ended since the hello.
+  private func perform(_ message: JSONValue) {
+    if let verifier = server.verifier, let lease {
+      do throws(CredentialError) {
+        access = try verifier.verify(credential).level(for: lease.node.databaseName)
+      } catch { return fail(.policyViolation, HTTPErrorBody.unauthorized(error)) }
+      guard access > .none else { return fail(.policyViolation, "the credential is not for this") }
+      for stream in streams.values { stream.session.access = access }
+    }
+    request(message)
+  }
+
   private func hello(_ message: JSONValue) {
     helloAlarm?.cancel()
-    var credential: String?
+    credential = nil
     if case .string(let token)? = message["jwt"].nonNull, !token.isEmpty { credential = token }
     let rights: AccessRights
     do throws(CredentialError) {
@@ -191,12 +293,14 @@ final class HranaSocket: ChannelInboundHandler {
   }
 
   private func open(_ name: String?, _ rights: AccessRights) {
+    let bound = NIOLoopBound(self, eventLoop: loop)
     server.directory.acquire(name, on: loop) { result in
-      guard self.context != nil else { return }
+      let socket = bound.value
+      guard socket.context != nil else { return }
       switch result {
-      case .success(let lease): self.opened(lease, rights)
-      case .failure where name != nil && self.target.isHint: self.open(nil, rights)
-      case .failure(let error): self.refuseHello(error.code, error.message)
+      case .success(let lease): socket.opened(lease, rights)
+      case .failure where name != nil && socket.target.isHint: socket.open(nil, rights)
+      case .failure(let error): socket.refuseHello(error.code, error.message)
       }
     }
   }
@@ -215,7 +319,8 @@ final class HranaSocket: ChannelInboundHandler {
     send(output)
     let waiting = waiting
     self.waiting = []
-    for message in waiting where !isClosing { request(message) }
+    for message in waiting where !isClosing { perform(message) }
+    readIfWanted()
   }
 
   private func refuseHello(_ code: String, _ message: String) {
@@ -236,27 +341,5 @@ extension HranaFailure {
     case .streamExpired: "The stream has expired due to inactivity"
     case .token(let error): error.message
     }
-  }
-}
-
-/// The subprotocols that are spoken. Without one it is the first.
-enum HranaSubprotocol: String, CaseIterable, Sendable {
-  case hrana1, hrana2, hrana3
-
-  /// What a client offers that is known here, in the client's order.
-  static func chosen(_ headers: HTTPHeaders) -> HranaSubprotocol {
-    let offered = headers[canonicalForm: "sec-websocket-protocol"]
-    return offered.lazy.compactMap { HranaSubprotocol(rawValue: String($0)) }.first ?? .hrana1
-  }
-
-  /// - Returns: headers for the answer; nil when the upgrade is refused.
-  static func accept(_ head: HTTPRequestHead) -> HTTPHeaders? {
-    guard HTTPTarget(HTTPRequest(head: head, body: ByteBuffer())).path == "/" else { return nil }
-    let offered = head.headers[canonicalForm: "sec-websocket-protocol"]
-    guard !offered.isEmpty else { return [:] }
-    guard offered.contains(where: { HranaSubprotocol(rawValue: String($0)) != nil }) else {
-      return nil
-    }
-    return ["sec-websocket-protocol": chosen(head.headers).rawValue]
   }
 }

@@ -35,7 +35,7 @@ extension HranaSocket {
       try openStream(Self.id(json, "stream_id"))
       answer(number, "open_stream")
     case .string("close_stream"):
-      closeStream(number, try Self.id(json, "stream_id"))
+      closeStream(number, streams.removeValue(forKey: try Self.id(json, "stream_id")))
     case .string("open_cursor"): try openCursor(number, json)
     case .string("fetch_cursor"): try fetch(number, json)
     case .string("close_cursor"):
@@ -47,6 +47,7 @@ extension HranaSocket {
       let request = try decoder.request(json)
       texts = decoder.texts
       switch request {
+      case .failed(let error): answer(number, error: error)
       case .storeSQL: answer(number, "store_sql")
       case .closeSQL: answer(number, "close_sql")
       case .execute, .batch, .sequence, .describe, .autocommit, .close:
@@ -72,15 +73,17 @@ extension HranaSocket {
     streams[id] = HranaStream(id: 0, lease: lease, access: access, loop: loop)
   }
 
-  /// Clients close a stream without waiting for what they asked of it.
-  private func closeStream(_ number: Int64, _ id: Int64) {
-    guard let stream = streams.removeValue(forKey: id) else {
+  /// What was asked of the stream before is done first.
+  private func closeStream(_ number: Int64, _ stream: HranaStream?) {
+    guard let stream, stream.requestsInProgress > 0 else {
+      stream?.close()
       return answer(number, "close_stream")
     }
-    closing.append(stream)
-    stream.session.run([]) { _ in
-      self.closing.removeAll { $0 === stream }
+    leaving.append(stream)
+    stream.onIdle = {
+      stream.onIdle = nil
       stream.close()
+      self.leaving.removeAll { $0 === stream }
       self.answer(number, "close_stream")
     }
   }
@@ -92,7 +95,9 @@ extension HranaSocket {
   }
 
   private func run(_ number: Int64, _ request: HranaRequest, on stream: HranaStream) {
+    begin(stream)
     stream.run([request], shown: nil) { result in
+      defer { self.finish(stream) }
       switch result {
       case .success(let (outcomes, totals)): self.answer(number, outcomes[0], totals)
       case .failure(.forbidden(let text)):
@@ -102,6 +107,17 @@ extension HranaSocket {
     }
   }
 
+  private func begin(_ stream: HranaStream) {
+    requestsInProgress += 1
+    stream.requestsInProgress += 1
+  }
+
+  private func finish(_ stream: HranaStream) {
+    stream.requestsInProgress -= 1
+    if stream.requestsInProgress == 0 { stream.onIdle?() }
+    finished()
+  }
+
   // MARK: Cursors
 
   private func openCursor(_ number: Int64, _ json: JSONValue) throws(HranaFailure) {
@@ -109,10 +125,15 @@ extension HranaSocket {
     guard cursors[id] == nil else { throw .malformed("Cursor \(id) already exists") }
     let streamID = try Self.id(json, "stream_id")
     let stream = try stream(json)
+    guard !cursors.values.contains(where: { $0.stream == streamID }) else {
+      throw .malformed("Stream \(streamID) already has an open cursor")
+    }
     let batch = try HranaDecoder(texts: texts).batch(json["batch"])
     cursors[id] = HranaSocketCursor(stream: streamID)
     answer(number, "open_cursor")
+    begin(stream)
     stream.run([.batch(batch)], shown: nil) { result in
+      defer { self.finish(stream) }
       guard var cursor = self.cursors[id] else { return }
       switch result {
       case .success((let outcomes, let totals)):

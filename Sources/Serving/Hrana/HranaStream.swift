@@ -16,6 +16,8 @@ final class HranaStream {
   /// What the next baton must say.
   var sequence: UInt64 = 0
   var requestsInProgress = 0
+  /// Called when all that was asked of the stream is done.
+  var onIdle: (() -> Void)?
   var expiry: Scheduled<Void>?
   private(set) var isClosed = false
 
@@ -41,15 +43,16 @@ final class HranaStream {
     _ requests: [HranaRequest], shown: Token?,
     completion: @escaping (Result<([HranaOutcome], HranaTotals), HranaFailure>) -> Void
   ) {
-    let run = HranaRun(requests) { self.syntaxError($0) }
-    guard run.steps.count <= StreamProgram.stepsMax else {
-      return completion(
-        .failure(.malformed("more than \(StreamProgram.stepsMax) statements at once")))
+    let runs: [HranaRun]
+    do throws(HranaFailure) {
+      runs = try HranaRun.make(requests) { self.syntaxError($0) }
+    } catch { return completion(.failure(error)) }
+    if let denied = denial(runs.flatMap(\.steps)) {
+      return completion(.failure(.forbidden(denied)))
     }
-    if let denied = denial(run.steps) { return completion(.failure(.forbidden(denied))) }
     var options = RequestOptions()
     options.token = shown
-    if let number = run.replicationIndex,
+    if let number = runs.compactMap(\.replicationIndex).max(),
       let token = Token(
         replicationIndex: number, database: lease.node.tracker.position.database.short),
       shown.map({ ($0.epoch, $0.txid) < (token.epoch, token.txid) }) ?? true
@@ -57,11 +60,31 @@ final class HranaStream {
       options.token = token
     }
     let began = monotonicNanoseconds()
+    next(runs[...], options, []) { outcomes, token in
+      let nanoseconds = monotonicNanoseconds() - began
+      NodeMeters.statements.recordNanoseconds(Int64(clamping: nanoseconds))
+      let totals = HranaTotals(
+        token: token ?? self.lease.node.tracker.position.token,
+        milliseconds: Double(nanoseconds / 1000) / 1000)
+      completion(.success((outcomes, totals)))
+    }
+  }
+
+  /// Does one program after the other. What is left of a script that has failed is not done.
+  private func next(
+    _ runs: ArraySlice<HranaRun>, _ options: RequestOptions, _ before: [HranaOutcome],
+    completion: @escaping ([HranaOutcome], Token?) -> Void
+  ) {
+    guard let run = runs.first else { return completion(before, session.token) }
     session.run(run.steps, options: options) { ended in
-      let milliseconds = Double((monotonicNanoseconds() - began) / 1000) / 1000
-      let token = ended.token ?? self.lease.node.tracker.position.token
-      completion(
-        .success((run.outcomes(ended), HranaTotals(token: token, milliseconds: milliseconds))))
+      var rest = runs.dropFirst()
+      var outcomes = run.outcomes(ended)
+      if run.goesOn, case .sequence(nil)? = outcomes.last {
+        outcomes.removeLast()
+      } else if run.goesOn {
+        while let skipped = rest.popFirst(), skipped.goesOn {}
+      }
+      self.next(rest, options, before + outcomes, completion: completion)
     }
   }
 

@@ -7,22 +7,26 @@ import Synchronization
 final class LineConnections: Sendable {
   private let sessions = Mutex<[ObjectIdentifier: NIOLoopBound<LineSession>]>([:])
   private let connectionsMax: Int
+  private let total: ConnectionTotal
 
-  init(connectionsMax: Int) { self.connectionsMax = connectionsMax }
+  /// - Parameter total: connections of other listeners count, too.
+  init(connectionsMax: Int, total: ConnectionTotal) {
+    self.connectionsMax = connectionsMax
+    self.total = total
+  }
 
   var count: Int { sessions.withLock { $0.count } }
 
   /// - Returns: false when there are too many; the connection must then be closed.
   func add(_ session: LineSession) -> Bool {
     let bound = NIOLoopBound(session, eventLoop: session.loop)
-    return sessions.withLock { sessions in
-      sessions[ObjectIdentifier(session)] = bound
-      return sessions.count <= connectionsMax
-    }
+    sessions.withLock { $0[ObjectIdentifier(session)] = bound }
+    return total.add() <= connectionsMax
   }
 
   func remove(_ session: LineSession) {
-    _ = sessions.withLock { $0.removeValue(forKey: ObjectIdentifier(session)) }
+    let found = sessions.withLock { $0.removeValue(forKey: ObjectIdentifier(session)) }
+    if found != nil { total.remove() }
   }
 
   /// Lets each connection answer what it works on, then closes it.

@@ -24,10 +24,11 @@ public final class LineServer: Sendable {
   /// - Parameters:
   ///   - verifier: checks clients' credentials; nil when none are asked for.
   ///   - transport: TLS; nil for plain text.
+  ///   - total: the connections of all listeners of the node.
   public init(
     directory: any DatabaseDirectory, limits: ServingLimits, logger: Logger,
     group: any EventLoopGroup, verifier: (any CredentialVerifier)? = nil,
-    transport: (any TransportSecurity)? = nil
+    transport: (any TransportSecurity)? = nil, total: ConnectionTotal = ConnectionTotal()
   ) {
     self.verifier = verifier
     self.transport = transport
@@ -35,7 +36,7 @@ public final class LineServer: Sendable {
     self.limits = limits
     self.logger = logger
     self.group = group
-    connections = LineConnections(connectionsMax: limits.connectionsMax)
+    connections = LineConnections(connectionsMax: limits.connectionsMax, total: total)
   }
 
   /// A server of one database.

@@ -201,6 +201,8 @@ private final class TokenWait {
     self.completion = completion
   }
 
+  private let started = monotonicNanoseconds()
+
   func start(milliseconds: Int, late: Admission) {
     let bound = NIOLoopBound(self, eventLoop: loop)
     alarm = loop.scheduleTask(in: .milliseconds(Int64(milliseconds))) {
@@ -237,11 +239,14 @@ private final class TokenWait {
   /// The time is over.
   private func ends(_ late: Admission) {
     let admission = gate.admit(tokens)
-    if case .wait = admission { finish(late) } else { finish(admission) }
+    guard case .wait = admission else { return finish(admission) }
+    NodeMeters.tokenTimeouts.increment()
+    finish(late)
   }
 
   private func finish(_ admission: Admission) {
     guard let completion else { return }
+    NodeMeters.tokenWaits.recordNanoseconds(Int64(clamping: monotonicNanoseconds() - started))
     cancel()
     completion(admission)
   }

@@ -65,6 +65,7 @@ enum NodeRun {
   static func options(
     _ configuration: Configuration, listen: String, http: String, ship: String, role: String
   ) async throws -> (NodeOptions, NodeSecurity) {
+    MetricsRegistry.bootstrap()
     var options = NodeOptions()
     options.listen = try address(configuration, Settings.listen, builtIn: listen)
     options.http = try address(configuration, Settings.http, builtIn: http)

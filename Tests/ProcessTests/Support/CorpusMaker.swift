@@ -114,11 +114,32 @@ struct CorpusMaker {
       "CREATE TEMP TRIGGER t AFTER INSERT ON a BEGIN SELECT ';'; /* ; */ END; SELECT [;]"
     try write("sql", "trigger", Array(trigger.utf8))
     try credentials()
+    try pipelines()
     for (number, token) in try UpgradeFiles.expected()["tokens"]?.elements.enumerated()
       ?? [].enumerated()
     where number < 2 {
       try write("token", "\(number)", Array((token.text ?? "").utf8))
     }
+  }
+
+  private func pipelines() throws {
+    let pipeline =
+      #"{"baton":null,"requests":[{"type":"execute","stmt":{"sql":"SELECT ?, :a","args":["#
+      + #"{"type":"integer","value":"7"},{"type":"float","value":1.5},{"type":"blob","#
+      + #""base64":"AAE"},{"type":"null"},{"type":"text","value":"x"}],"want_rows":false,"#
+      + #""replication_index":"14"}},{"type":"get_autocommit"},{"type":"close"}]}"#
+    try write("hrana", "pipeline", Array(pipeline.utf8))
+    let batch =
+      #"{"requests":[{"type":"batch","batch":{"steps":[{"stmt":{"sql":"BEGIN"}},{"condition":"#
+      + #"{"type":"ok","step":0},"stmt":{"sql":"INSERT INTO t VALUES (:a)","named_args":["#
+      + #"{"name":"a","value":{"type":"text","value":"x"}}]}},{"condition":{"type":"and","conds":["#
+      + #"{"type":"not","cond":{"type":"error","step":1}},{"type":"or","conds":["#
+      + #"{"type":"is_autocommit"}]}]},"stmt":{"sql":"COMMIT"}}],"replication_index":3}}]}"#
+    try write("hrana", "batch", Array(batch.utf8))
+    let texts =
+      #"{"requests":[{"type":"store_sql","sql_id":1,"sql":"SELECT 1; SELECT 2"},{"type":"sequence","#
+      + #""sql_id":1},{"type":"describe","sql":"SELECT \u00e9"},{"type":"close_sql","sql_id":1}]}"#
+    try write("hrana", "texts", Array(texts.utf8))
   }
 
   /// Made with a key that nobody has any more.

@@ -26,7 +26,8 @@ struct StateImage: Equatable {
 
   /// - Parameters:
   ///   - limit: the last frame that counts; nil for all.
-  /// - Returns: nil when the file holds later pages already than those of `limit`.
+  /// - Returns: nil when the file holds later pages already than those of `limit`, whether that was
+  ///   made known or not.
   init?(database: [UInt8], log: [UInt8], index: [UInt8], pageSize: Int, limit: Int? = nil) {
     let state = LogState(index: index)
     let last = min(limit ?? state.frames, state.frames)
@@ -51,6 +52,18 @@ struct StateImage: Equatable {
       }
     } else if state.frames > 0 {
       count = database.count / pageSize
+    }
+    if last < state.frames {
+      // A checkpoint that has not told yet how far it came can be under way.
+      guard log.count >= 32 + state.frames * (pageSize + 24) else { return nil }
+      for frame in last + 1...state.frames {
+        let start = 32 + (frame - 1) * (pageSize + 24)
+        let number = word(start)
+        let end = number * pageSize
+        guard newest[number] == nil, number <= count, end <= database.count else { continue }
+        let later = log[start + 24..<start + 24 + pageSize]
+        if database[end - pageSize..<end].elementsEqual(later) { return nil }
+      }
     }
     pages.reserveCapacity(count)
     for number in 1...max(1, count) where number <= count {

@@ -23,8 +23,8 @@ import Testing
     #expect(result.succeeded, "\(result.output.suffix(8000)) \(result.error.suffix(2000))")
   }
 
-  /// Seeds beyond the first 500 that have found something.
-  @Test(arguments: [2030]) func seedsThatFoundBugs(seed: Int) throws {
+  /// Seeds beyond the first 500 that have found something, in the engine or in the checks.
+  @Test(arguments: [746, 2030, 4231]) func seedsThatFoundBugs(seed: Int) throws {
     let result = try simulator().run(["one", "\(seed)"], deadline: .seconds(300))
     #expect(result.succeeded, "\(result.output.suffix(8000)) \(result.error.suffix(2000))")
   }

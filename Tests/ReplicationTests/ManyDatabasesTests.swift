@@ -217,6 +217,26 @@ extension LineConnection {
     }
   }
 
+  /// Whoever asks for a database that is just being closed needs room as anybody does.
+  @Test func whatIsBeingClosedNeedsRoomToComeBack() async throws {
+    try await withDataNode(try TestDirectory(), openMax: 1) { (node) async throws in
+      let client = try node.connect()
+      let names = ["a", "b"]
+      for name in names { try client.command(".db create \(name)") }
+      for round in 0..<100 {
+        let holder = try node.connect()
+        let other = try node.connect()
+        try eventually("room") { try node.connect().request(".use a").error == nil }
+        // Both keep what they get, so one of them gets nothing.
+        let (first, second) = round % 2 == 0 ? (holder, other) : (other, holder)
+        try first.send(".use b\n")
+        try second.send(".use a\n")
+        let codes = try [first.receive().error, second.receive().error]
+        #expect(codes.contains("OVERLOADED"), "\(codes)")
+      }
+    }
+  }
+
   @Test func commitsOfOtherProgramsAreSeen() async throws {
     let directory = try TestDirectory()
     let sqlite = try #require(Program(named: "sqlite3"))

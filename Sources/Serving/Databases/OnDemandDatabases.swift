@@ -170,9 +170,7 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
           "a database cannot be opened", metadata: ["database": "\(name)", "error": "\(error)"])
         let told = keeper.clientError(error)
         let waiters = state.withLock { $0.entries.removeValue(forKey: name)?.waiters ?? [] }
-        for waiter in waiters {
-          waiter.loop.execute { waiter.completion(.failure(told)) }
-        }
+        refuse(waiters, told)
       }
     }
   }
@@ -238,15 +236,27 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
   }
 
   func closed(_ name: DatabaseName) {
+    var evicted: (DatabaseName, Opened)?
+    var turnedAway: [Waiter] = []
     let isWanted = state.withLock { state in
-      guard let entry = state.entries[name], !entry.waiters.isEmpty else {
-        state.entries[name] = nil
+      // Whoever came meanwhile needs room as anybody does.
+      guard let entry = state.entries[name], !entry.waiters.isEmpty, makeRoom(&state, &evicted)
+      else {
+        turnedAway = state.entries.removeValue(forKey: name)?.waiters ?? []
         return false
       }
       state.entries[name]?.phase = .opening
       return true
     }
+    if let (name, opened) = evicted { close(name, opened) }
     if isWanted { open(name) }
+    refuse(turnedAway, tooManyOpen)
+  }
+
+  private func refuse(_ waiters: [Waiter], _ error: RequestError) {
+    for waiter in waiters {
+      waiter.loop.execute { waiter.completion(.failure(error)) }
+    }
   }
 
   /// Closes everything; the listeners are closed by then.

@@ -38,6 +38,8 @@ extension NodeTests {
     @Test func firstWriteTakesTheTransactionToThePrimary() throws {
       let cluster = try makeCluster()
       for node in nodes(cluster) {
+        // The replica shall read what the primary had committed before.
+        try cluster.settle()
         let client = try node.connect()
         try client.run("BEGIN")
         let before = try client.integer("SELECT n FROM t WHERE id = 1")
@@ -62,6 +64,7 @@ extension NodeTests {
       let cluster = try makeCluster()
       let writer = try cluster.primary.connect()
       for node in nodes(cluster) {
+        try cluster.settle()
         let client = try node.connect()
         try client.run("BEGIN")
         _ = try client.integer("SELECT n FROM t WHERE id = 1")
@@ -74,6 +77,7 @@ extension NodeTests {
         let answer = try client.query("UPDATE t SET n = 0 WHERE id = 1")
         #expect(answer.error == "SQLITE_BUSY_SNAPSHOT" && answer.retry, "\(answer.json)")
         _ = try client.query("ROLLBACK")
+        try cluster.settle()
         #expect(try client.integer("SELECT n FROM t WHERE id = 1") == 1)
       }
     }

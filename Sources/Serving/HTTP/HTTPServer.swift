@@ -43,7 +43,7 @@ public final class HTTPServer: Sendable {
     self.logger = logger
     let hrana = HranaServer(limits: limits)
     self.hrana = hrana
-    router = HTTPRouter(hrana.routes + OperationRoutes.all + routes)
+    router = HTTPRouter(hrana.routes + OperationRoutes.all + SyncRoutes.all + routes)
   }
 
   /// How many clients are connected.

@@ -43,7 +43,7 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
       completion(
         Result {
           try check()
-          do {
+          do throws(SyncGenerations.Refusal) {
             return try generations.current(at: tracker.position)
           } catch {
             throw Failure.refused(error)

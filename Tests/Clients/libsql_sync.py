@@ -30,7 +30,7 @@ def main():
     client.commit()
     expected = []
     for number in range(30):
-        value = [number, "text %d" % number, float(number) + 0.5, 2**62 + number, b"\x00\xff" * 50][number % 5]
+        value = [number, "text %d" % number, float(number) + 0.5, 2**30 + number, b"\x00\xff" * 50][number % 5]
         client.execute("INSERT INTO sync_test VALUES (?, ?)", (number, value))
         client.commit()
         expected.append((number, value))

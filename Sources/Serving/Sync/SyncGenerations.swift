@@ -3,173 +3,190 @@
 // the order in which somebody first asked. A frame is a place in that list, and is always filled
 // with the page as it is now. Who has read the list to its end has the present state, because the
 // pages that change later stand behind it.
+//
+// A client knows a number and a count of frames, and goes from one number to the next. What it holds
+// follows from that as long as the list is there, and later from what was written down of it.
 // Source: docs/SYNC.md
 
+import Store
 import WALShip
 
 /// The generations that a node has told its clients of. Confined to the thread of `SyncSource`.
 struct SyncGenerations {
   struct Generation {
-    var epoch: Epoch
+    var base: TXID
     /// The transaction up to which `pages` is complete.
     var through: TXID
+    /// The last transaction that was handed out.
+    var seen: TXID
     var pages: [Pgno] = []
-    var lastUse: UInt64 = 0
 
-    init(epoch: Epoch, base: TXID) {
-      self.epoch = epoch
+    init(base: TXID) {
+      self.base = base
       through = base
+      seen = base
     }
   }
 
-  /// Why a client cannot go on.
-  enum Refusal: Error, Equatable {
-    /// This node is behind the client, for now.
-    case behind
-    /// The client's history is not this node's, or cannot be told to be.
-    case lost
-  }
-
-  /// A client fails at about 4,100 frames.
-  static let framesMax = 3900
-  static let generationsMax = 64
-  private static let stepsMax: UInt32 = 7
-  private static let blockBits: UInt64 = 8
-
-  private(set) var known: [UInt32: Generation] = [:]
-  private var uses: UInt64 = 0
-  private let database: UInt32
-
-  init(database: UInt32) { self.database = database }
-
-  // MARK: Numbers
-
-  /// A number says enough to go on after a restart: from bit 6 on the base in units of 256
-  /// transactions, then a mark of the history, then steps that make it a higher one.
-  static func number(
-    base: TXID, epoch: Epoch, step: UInt32 = 1, database: UInt32
-  ) -> UInt32? {
-    guard let block = UInt32(exactly: base.rawValue >> blockBits), block < 1 << 26 else {
-      return nil
-    }
-    return block << 6 | tag(epoch, database) << 3 | step
-  }
-
-  static func base(of number: UInt32) -> TXID { TXID(UInt64(number >> 6) << blockBits) }
-
-  private static func tag(_ epoch: Epoch, _ database: UInt32) -> UInt32 {
-    (epoch.rawValue ^ database ^ database >> 11) & 7
-  }
-
-  /// The generation that a client begins with.
-  mutating func current(at position: Position) throws(Refusal) -> UInt32 {
-    let base = position.txid
-    guard var number = Self.number(base: base, epoch: position.epoch, database: database) else {
-      throw .lost
-    }
-    while let found = known[number], number & 7 < Self.stepsMax,
-      found.epoch != position.epoch || found.pages.count >= Self.framesMax
-    { number += 1 }
-    if known[number]?.epoch != position.epoch {
-      insert(Generation(epoch: position.epoch, base: Self.base(of: number)), as: number)
-    }
-    return number
-  }
-
-  private mutating func insert(_ generation: Generation, as number: UInt32) {
-    if known.count >= Self.generationsMax,
-      let oldest = known.min(by: { $0.value.lastUse < $1.value.lastUse })?.key
-    { known[oldest] = nil }
-    known[number] = generation
-    use(number)
-  }
-
-  private mutating func use(_ number: UInt32) {
-    uses += 1
-    known[number]?.lastUse = uses
-  }
-
-  // MARK: Pulls
+  /// Nobody can say what the client holds, or that it is part of this history: it must begin anew.
+  struct Lost: Error, Equatable {}
 
   /// What a pull gets.
   enum Answer: Equatable {
     /// The pages of the frames asked for, and whether the list ends with them.
     case frames([Pgno], isEnd: Bool)
-    /// Nothing more here: the same number, or one to go on with.
+    /// Nothing more here: the same number, or one to go on to.
     case generation(UInt32)
   }
 
-  /// Whether pages must be added before `pull`; then those changed since the transaction returned.
-  mutating func needs(_ number: UInt32, at position: Position, history: EpochHistory) throws(Refusal)
-    -> TXID?
-  {
-    guard Self.base(of: number) <= position.txid else { throw .behind }
-    if let found = known[number] {
-      guard found.epoch == position.epoch else { throw .lost }
-      return found.through < position.txid ? found.through : nil
-    }
-    let mark = number >> 3 & 7
-    let isOther = history.forks.contains { Self.tag($0.epoch, database) == mark }
-    guard number & 7 > 0, mark == Self.tag(position.epoch, database), !isOther else {
-      throw .lost
-    }
-    return nil
+  /// A client fails at about 4,100 frames.
+  static let framesMax = 3900
+  /// A client that begins is not sent more than these that its copy holds already.
+  static let framesMaxAtStart = 256
+  static let generationsMax = 48
+  /// Places in all lists but the longest, 4 bytes each.
+  static let placesMax = 4 << 20
+
+  /// Those of the present session, whose lists are there. Their numbers have no gaps.
+  private(set) var known: [UInt32: Generation] = [:]
+  private(set) var epoch = Epoch(0)
+  /// Those of former sessions. A session ends with the process, and with the epoch.
+  private(set) var former: [SyncRecord]
+  private(set) var last: UInt32
+  /// Where clients of former sessions go on.
+  private(set) var first: UInt32 = 0
+
+  init(last: UInt32, former: [SyncRecord]) {
+    self.last = last
+    self.former = former
   }
 
-  mutating func add(_ pages: [Pgno], to number: UInt32, through txid: TXID) {
-    known[number]?.pages += pages
-    known[number]?.through = txid
+  /// What must be written down.
+  var records: [SyncRecord] {
+    let present = known.map { number, generation in
+      SyncRecord(
+        number: number, epoch: epoch, base: generation.base, seen: generation.seen,
+        length: UInt32(clamping: generation.pages.count))
+    }
+    let all = (former + present).sorted { $0.number < $1.number }
+    return Array(all.suffix(SyncRecords.countMax))
   }
 
-  /// - Parameter start: counted from 1.
+  // MARK: Sessions
+
+  /// Ends a session whose lists mean nothing any more, or have become too many, and begins one.
+  private mutating func settle(_ position: Position, _ history: EpochHistory) throws(Lost) {
+    let sizes = known.values.map(\.pages.count)
+    let places = sizes.reduce(0, +) - (sizes.max() ?? 0)
+    let isAhead = known.values.contains { $0.seen > position.txid }
+    if !known.isEmpty, epoch != position.epoch || isAhead || places > Self.placesMax
+      || known.count > Self.generationsMax
+    {
+      former = records
+      known = [:]
+    }
+    guard known.isEmpty else { return }
+    // Only where every client that may come here holds a part of this history, does it get what
+    // changed since. Else it gets all pages.
+    let isOurs = former.allSatisfy {
+      history.contains(epoch: $0.epoch, txid: $0.seen) && $0.seen <= position.txid
+    }
+    let base = isOurs ? former.map(\.base).reduce(position.txid, min) : .zero
+    let step: UInt32 = last == 0 ? Chance.number(in: 1...1 << 20) : Chance.number(in: 1...8)
+    guard last < .max - 4096 else { throw Lost() }
+    epoch = position.epoch
+    first = last + step
+    try insert(Generation(base: base))
+    if !former.isEmpty { try insert(Generation(base: position.txid)) }
+  }
+
+  /// Begins the next generation. The first one leaves a gap: copies of a file of an earlier moment
+  /// then hardly ever give one number to two lists.
+  private mutating func insert(_ generation: Generation) throws(Lost) {
+    guard last < .max - 1 else { throw Lost() }
+    last = known.isEmpty ? first : last + 1
+    known[last] = generation
+  }
+
+  // MARK: Beginning
+
+  /// The generation that a client begins with, at the position of a snapshot.
+  ///
+  /// - Parameter changed: the pages that changed after a transaction.
+  mutating func newest(
+    at position: Position, _ history: EpochHistory, changed: (TXID) -> [Pgno]
+  ) throws(Lost) -> UInt32 {
+    try settle(position, history)
+    if let found = known[last], found.pages.count > Self.framesMaxAtStart {
+      extend(last, position, changed)
+      try insert(Generation(base: position.txid))
+    }
+    return last
+  }
+
+  /// Notes that somebody got a whole copy, which belongs before the first frame of a generation.
+  mutating func copied(_ number: UInt32, at position: Position) throws(Lost) {
+    guard let found = known[number], epoch == position.epoch, found.base <= position.txid else {
+      throw Lost()
+    }
+    known[number]?.seen = max(found.seen, position.txid)
+  }
+
+  // MARK: Pulls
+
+  /// - Parameter start: the first frame asked for, counted from 1.
   mutating func pull(
-    _ number: UInt32, from start: Int, count: Int, at position: Position
-  ) throws(Refusal) -> Answer {
-    guard start > 0, count > 0 else { throw .lost }
-    guard let found = known[number] else {
-      return .generation(try renew(number, at: position))
+    _ number: UInt32, from start: Int, count: Int, at position: Position,
+    _ history: EpochHistory, changed: (TXID) -> [Pgno]
+  ) throws(Lost) -> Answer {
+    guard start > 0, count > 0 else { throw Lost() }
+    try settle(position, history)
+    guard let found = known[number] else { return .generation(try rejoin(number, from: start)) }
+    guard start <= found.pages.count + 1 else { throw Lost() }
+    // Who has read to the end of a long list holds a commit, and goes on elsewhere, even if pages
+    // change faster than it can ask.
+    if start == found.pages.count + 1, found.pages.count >= Self.framesMax,
+      let next = try successor(number)
+    {
+      return .generation(next)
     }
-    use(number)
-    guard start <= found.pages.count + 1 else { throw .lost }
-    guard start <= found.pages.count else {
-      return .generation(close(number))
+    extend(number, position, changed)
+    guard let list = known[number]?.pages, start <= list.count else { return .generation(number) }
+    let end = min(list.count, start - 1 + count)
+    return .frames(Array(list[start - 1..<end]), isEnd: end == list.count)
+  }
+
+  private mutating func extend(
+    _ number: UInt32, _ position: Position, _ changed: (TXID) -> [Pgno]
+  ) {
+    guard var found = known.removeValue(forKey: number) else { return }
+    if found.through < position.txid {
+      found.pages += changed(found.through)
+      found.through = position.txid
     }
-    let end = min(found.pages.count, start - 1 + count)
-    return .frames(Array(found.pages[start - 1..<end]), isEnd: end == found.pages.count)
+    found.seen = max(found.seen, position.txid)
+    known[number] = found
   }
 
-  /// Ends a generation that has become long; the next one begins where it ended.
-  private mutating func close(_ number: UInt32) -> UInt32 {
-    guard let found = known[number], found.pages.count >= Self.framesMax else { return number }
-    guard
-      let plain = Self.number(base: found.through, epoch: found.epoch, database: database),
-      let next = (plain > number ? plain : Self.step(number)),
-      known[next] == nil
-    else { return number }
-    insert(Generation(epoch: found.epoch, base: found.through), as: next)
-    // Kept open: whoever is in the middle of it must end at the present state.
-    return next
-  }
-
-  private static func step(_ number: UInt32) -> UInt32? {
-    number & 7 < stepsMax ? number + 1 : nil
-  }
-
-  /// A generation that this process has not heard of: all that changed since its base is sent
-  /// again, under a number that makes the client begin with frame 1.
-  private mutating func renew(
-    _ number: UInt32, at position: Position
-  ) throws(Refusal) -> UInt32 {
-    guard let next = Self.step(number) else { throw .lost }
-    if known[next] == nil {
-      insert(Generation(epoch: position.epoch, base: Self.base(of: number)), as: next)
+  /// The generation after one that was read to its end; nil while its clients may lack something
+  /// that the next one takes for granted.
+  private mutating func successor(_ number: UInt32) throws(Lost) -> UInt32? {
+    guard let found = known[number], number < last else {
+      if let found = known[number] { try insert(Generation(base: found.through)) }
+      return last
     }
-    return next
+    guard let next = known[number + 1], next.base <= found.through else { return nil }
+    return number + 1
   }
 
-  /// A client that begins: its frames can be listed anew, whatever process told it the number.
-  mutating func begin(_ number: UInt32, at position: Position) {
-    guard known[number] == nil else { return }
-    insert(Generation(epoch: position.epoch, base: Self.base(of: number)), as: number)
+  /// Where a client of a former session goes on. It asks for all numbers between, too.
+  private func rejoin(_ number: UInt32, from start: Int) throws(Lost) -> UInt32 {
+    guard number < first else { throw Lost() }
+    if let record = former.first(where: { $0.number == number }) {
+      guard start <= Int(record.length) + 1 else { throw Lost() }
+      return first
+    }
+    guard start == 1, let oldest = former.first?.number, number > oldest else { throw Lost() }
+    return first
   }
 }

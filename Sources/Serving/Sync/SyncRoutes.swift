@@ -1,7 +1,7 @@
-// The routes that embedded replicas of libsql, aiolibsql and libsql_experimental speak.
+// The routes of embedded replicas: those of libsql, aiolibsql and libsql_experimental, and the one
+// of pyturso.
 // Source: docs/SYNC.md
 
-import NIOConcurrencyHelpers
 import NIOCore
 import NIOHTTP1
 import Store
@@ -13,42 +13,40 @@ enum SyncRoutes {
     HTTPRoute(.GET, "/sync/:generation/:start/:end", needs: .read) { pull($0) },
     HTTPRoute(.POST, "/sync/:generation/:start/:end", needs: .write) { push($0) },
     HTTPRoute(.POST, "/sync/:generation/:start/:end/:baton", needs: .write) { push($0) },
+    HTTPRoute(.POST, "/pull-updates", needs: .read) { pullUpdates($0) },
   ]
 
-  /// Exports at a time in this process: each has a thread and a snapshot.
-  private static let exportsMax = 4
-  private static let exports = NIOLockedValueBox(0)
-
   private static func source(_ call: HTTPCall) -> SyncSource? {
+    if let damage = call.node.gate.damage {
+      refuse(call, .serviceUnavailable, damage)
+      return nil
+    }
     if let source = call.node.pages()?.sync { return source }
     refuse(call, .serviceUnavailable, "the node is still looking at its pages: try again")
     return nil
   }
 
-  private static func refuse(_ call: HTTPCall, _ status: HTTPResponseStatus, _ message: String) {
-    var writer = ResponseWriter()
-    writer.beginLine()
-    writer.member("error", message)
-    writer.endLine()
-    call.answer(status, type: HTTPType.json, writer.take())
+  static func refuse(_ call: HTTPCall, _ status: HTTPResponseStatus, _ message: String) {
+    call.answer(status, json: HTTPErrorBody.json(message))
   }
 
-  private static func fail(_ call: HTTPCall, _ error: any Error) {
+  /// The status 500, like 400, means the end of a generation to these clients, so it is none for
+  /// failures.
+  static func fail(_ call: HTTPCall, _ error: any Error) {
     switch error {
     case SyncSource.Failure.pageSize(let bytes):
       refuse(
         call, .notImplemented,
         "embedded replicas need pages of 4096 bytes, and this database has \(bytes)")
-    case SyncSource.Failure.refused(.behind):
-      refuse(call, .serviceUnavailable, "this node is behind the client: try again")
-    case SyncSource.Failure.refused(.lost):
+    case SyncSource.Failure.behind:
+      refuse(call, .serviceUnavailable, "a write has not arrived here yet: try again")
+    case is SyncGenerations.Lost:
       refuse(
         call, .gone,
-        "the local copy does not belong to this history: remove it and its -info, -wal and -shm")
-    case let error as SQLiteError where error.code == SQLiteError.busy:
-      refuse(call, .serviceUnavailable, error.message)
-    default:
-      refuse(call, .internalServerError, "\(error)")
+        "this node does not know the state of the local copy: "
+          + "remove it with its -info, -wal and -shm, and begin anew")
+    case let error as SQLiteError: refuse(call, .serviceUnavailable, error.message)
+    default: refuse(call, .serviceUnavailable, "\(error)")
     }
   }
 
@@ -68,19 +66,26 @@ enum SyncRoutes {
     if !isTaken { refuse(call, .serviceUnavailable, "the node is stopping") }
   }
 
+  /// A parameter of the path: digits alone.
+  private static func number(_ call: HTTPCall, _ name: String) -> UInt32? {
+    guard let text = call.parameters[name], text.utf8.allSatisfy({ (48...57).contains($0) }) else {
+      return nil
+    }
+    return UInt32(text)
+  }
+
   private static func pull(_ call: HTTPCall) {
-    guard let number = call.parameters["generation"].flatMap({ UInt32($0) }),
-      let start = call.parameters["start"].flatMap({ UInt32($0) }),
-      let end = call.parameters["end"].flatMap({ UInt32($0) }), start > 0, end > start
-    else { return refuse(call, .badRequest, "not a range of frames") }
+    guard let generation = number(call, "generation"), let start = number(call, "start"),
+      let end = number(call, "end"), generation > 0, start > 0, end > start
+    else { return refuse(call, .unprocessableEntity, "not a generation and a range of frames") }
     guard let source = source(call) else { return }
     let held = NIOLoopBound(call, eventLoop: call.loop)
     let loop = call.loop
-    let isTaken = source.pull(number, from: Int(start), count: Int(end - start)) { result in
+    let isTaken = source.pull(generation, from: Int(start), count: Int(end - start)) { result in
       loop.execute {
         switch result {
         case .success(.frames(let bytes)):
-          held.value.answer(.ok, type: "application/octet-stream", bytes)
+          held.value.answer(.ok, type: HTTPType.bytes, bytes)
         case .success(.generation(let next)):
           held.value.answer(.badRequest, json: "{\"generation\":\(next)}")
         case .failure(let error): fail(held.value, error)
@@ -98,66 +103,32 @@ enum SyncRoutes {
   }
 
   private static func export(_ call: HTTPCall) {
+    guard let generation = number(call, "generation"), generation > 0 else {
+      return refuse(call, .unprocessableEntity, "not a generation")
+    }
     guard let source = source(call) else { return }
-    let isFree = exports.withLockedValue { count in
-      guard count < exportsMax else { return false }
-      count += 1
-      return true
-    }
-    guard isFree else {
-      return refuse(call, .serviceUnavailable, "too many copies are being read: try again")
-    }
-    do {
-      ExportAnswer(call, try source.export()) { exports.withLockedValue { $0 -= 1 } }.step()
+    SyncAnswer.send(source.export(generation), as: HTTPType.bytes, to: call)
+  }
+
+  private static func pullUpdates(_ call: HTTPCall) {
+    let request: PullUpdatesRequest
+    do throws(PullUpdatesRequest.Failure) {
+      request = try PullUpdatesRequest(decoding: call.body)
     } catch {
-      exports.withLockedValue { $0 -= 1 }
-      fail(call, error)
+      return refuse(call, .badRequest, "not a request of /pull-updates")
     }
-  }
-}
-
-/// An export that is written as the client takes it. On the call's loop.
-private final class ExportAnswer {
-  private let call: HTTPCall
-  private let export: SyncExport
-  private let onEnd: () -> Void
-  private var isOver = false
-
-  init(_ call: HTTPCall, _ export: SyncExport, onEnd: @escaping () -> Void) {
-    self.call = call
-    self.export = export
-    self.onEnd = onEnd
-    call.onGone = { self.close() }
-  }
-
-  private func close() {
-    guard !isOver else { return }
-    isOver = true
-    export.close()
-    onEnd()
-  }
-
-  func step() {
-    guard !isOver else { return }
-    let held = NIOLoopBound(self, eventLoop: call.loop)
-    let loop = call.loop
-    let isTaken = export.read { result in loop.execute { held.value.take(result) } }
-    if !isTaken { close() }
-  }
-
-  private func take(_ result: Result<ByteBuffer?, any Error>) {
-    guard !isOver else { return }
-    switch result {
-    case .success(let bytes?):
-      call.begin(.ok, type: "application/octet-stream")
-      call.write(bytes)
-      call.whenWritable { self.step() }
-    case .success(nil):
-      close()
-      call.end()
-    case .failure:
-      close()
-      call.abort()
+    guard request.pageSelector.isEmpty, request.querySelector.isEmpty else {
+      return refuse(call, .notImplemented, "copies of a part of the database are not served")
     }
+    // Only the parts of a copy ask for a state of the past.
+    guard request.serverRevision.isEmpty else {
+      return refuse(call, .notImplemented, "only the present state can be had")
+    }
+    guard !request.wantsLogicalLog else {
+      return refuse(call, .notImplemented, "changes are served as pages: logical_mvcc_pull=False")
+    }
+    guard let source = source(call) else { return }
+    let pages = SyncPages(source, .updates(SyncRevision(request.clientRevision)))
+    SyncAnswer.send(pages, as: "application/protobuf", to: call)
   }
 }

@@ -1,6 +1,6 @@
 """Brings one embedded copy up to date, as often as lines come in, and prints what it then holds.
 
-usage: sync_copy.py URL MODULE PATH
+usage: sync_copy.py URL MODULE PATH | sync_copy.py --digest - FILE
 Each line is SQL to write through the copy first, or empty. The answer to each is one line: a digest
 of all tables as SQLite reads them from the local file, after an integrity check.
 """
@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import os
 import sqlite3
+import subprocess
 import sys
 
 URL, MODULE, PATH = sys.argv[1].rstrip("/"), sys.argv[2], sys.argv[3]
@@ -78,7 +79,7 @@ def digest(rows):
     found = hashlib.sha256()
     tables = [row[0] for row in rows(
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB '_edge_*' "
-        "AND name NOT GLOB 'turso_*' AND name NOT GLOB 'sqlite_*' ORDER BY name")]
+        "AND name NOT GLOB '*turso_*' AND name NOT GLOB 'sqlite_*' ORDER BY name")]
     for table in tables:
         found.update(repr((table, rows('SELECT * FROM "%s" ORDER BY 1' % table))).encode())
     return found.hexdigest()
@@ -87,12 +88,9 @@ def digest(rows):
 def local(client):
     if hasattr(client, "rows"):
         return digest(client.rows)
-    # Another SQLite than the client's own, so that the file is seen as any program sees it.
-    check = "import sqlite3, sys; sys.argv = sys.argv[1:]; exec(open(sys.argv[0]).read())"
-    import subprocess
-
+    # Another process than the client's, so that the file is seen as any program sees it.
     return subprocess.run(
-        [sys.executable, "-c", check, __file__, "--digest", "-", PATH],
+        [sys.executable, __file__, "--digest", "-", PATH],
         check=True, capture_output=True, text=True).stdout.strip()
 
 

@@ -92,7 +92,7 @@ struct SyncGenerations {
       history.contains(epoch: $0.epoch, txid: $0.seen) && $0.seen <= position.txid
     }
     let base = isOurs ? former.map(\.base).reduce(position.txid, min) : .zero
-    let step: UInt32 = last == 0 ? Chance.number(in: 1...1 << 20) : Chance.number(in: 1...8)
+    let step: UInt32 = last == 0 ? Chance.number(in: 1...1 << 20) : Chance.number(in: 1...16)
     guard last < .max - 4096 else { throw Lost() }
     epoch = position.epoch
     first = last + step
@@ -143,11 +143,11 @@ struct SyncGenerations {
     try settle(position, history)
     guard let found = known[number] else { return .generation(try rejoin(number, from: start)) }
     guard start <= found.pages.count + 1 else { throw Lost() }
-    // Who has read to the end of a long list holds a commit, and goes on elsewhere, even if pages
-    // change faster than it can ask.
-    if start == found.pages.count + 1, found.pages.count >= Self.framesMax,
-      let next = try successor(number)
-    {
+    // Who has read a list to its end holds a commit, and goes on elsewhere before it gets too long:
+    // even if pages change faster than it can ask.
+    let isAtEnd = start == found.pages.count + 1 && !found.pages.isEmpty
+    let more = isAtEnd && found.through < position.txid ? changed(found.through).count : 0
+    if isAtEnd, found.pages.count + more > Self.framesMax, let next = try successor(number) {
       return .generation(next)
     }
     extend(number, position, changed)

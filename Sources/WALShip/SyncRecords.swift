@@ -32,6 +32,8 @@ public struct SyncRecords: Hashable, Sendable {
   public var database: DatabaseID
   /// The last number that was given to a generation; 0 before the first.
   public var last: UInt32 = 0
+  /// Copies of generations that were forgotten can stand at numbers up to this one.
+  public var floor: UInt32 = 0
   /// At most `countMax`, in the order of their numbers.
   public var records: [SyncRecord] = []
 
@@ -46,6 +48,7 @@ public struct SyncRecords: Hashable, Sendable {
     writer.write(last)
     let kept = records.suffix(Self.countMax)
     writer.write(UInt32(kept.count))
+    writer.write(floor)
     for record in kept {
       writer.write(record.number)
       writer.write(record.epoch.rawValue)
@@ -66,6 +69,7 @@ public struct SyncRecords: Hashable, Sendable {
     database = DatabaseID(high: reader.read(), low: reader.read())
     last = reader.read()
     let count: UInt32 = reader.read()
+    floor = reader.read()
     guard count <= Self.countMax, sequence < .max else { return nil }
     for _ in 0..<count {
       records.append(

@@ -35,7 +35,8 @@ extension DecoderCheck {
     // Damage is found by the checksum; what lies behind it is looked at with a right one.
     let sum = input.dropLast(8).withUnsafeBytes { xxh64($0, seed: 0) }
     for index in 0..<8 {
-      input[SyncRecords.byteCount - 8 + index] = UInt8(truncatingIfNeeded: sum >> (8 * UInt64(index)))
+      input[SyncRecords.byteCount - 8 + index] = UInt8(
+        truncatingIfNeeded: sum >> (8 * UInt64(index)))
     }
     guard let records = input.withUnsafeBytes({ SyncRecords(decoding: $0) }) else { return }
     try require(records.records.count <= SyncRecords.countMax, "\(records.records.count) records")

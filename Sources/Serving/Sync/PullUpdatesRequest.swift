@@ -32,7 +32,8 @@ package struct PullUpdatesRequest: Equatable {
       case (2, .bytes(let text)): serverRevision = try Self.text(text)
       case (3, .bytes(let text)): clientRevision = try Self.text(text)
       case (5, .bytes(let pages)): pageSelector = Array(pages.readableBytesView)
-      case (7, .bytes(let text)): querySelector = String(decoding: text.readableBytesView, as: UTF8.self)
+      case (7, .bytes(let text)):
+        querySelector = String(decoding: text.readableBytesView, as: UTF8.self)
       case (8, .number(let kind)): wantsLogicalLog = kind != 0
       default: break
       }

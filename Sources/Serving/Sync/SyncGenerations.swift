@@ -39,11 +39,15 @@ struct SyncGenerations {
     case generation(UInt32)
   }
 
-  /// A client fails at about 4,100 frames.
-  static let framesMax = 3900
-  /// A client that begins is not sent more than these that its copy holds already.
-  static let framesMaxAtStart = 256
-  static let generationsMax = 48
+  struct Limits {
+    /// A client fails at about 4,100 frames.
+    var frames = 3900
+    /// A client that begins is not sent more than these that its copy holds already.
+    var framesAtStart = 256
+    var generations = 48
+    var records = SyncRecords.countMax
+  }
+
   /// Places in all lists but the longest, 4 bytes each.
   static let placesMax = 4 << 20
 
@@ -55,10 +59,17 @@ struct SyncGenerations {
   private(set) var last: UInt32
   /// Where clients of former sessions go on.
   private(set) var first: UInt32 = 0
+  /// Copies of generations that were forgotten can stand at numbers up to this one, on their way.
+  private(set) var floor: UInt32
+  /// The numbers that clients on their way will ask for next, and how many of them.
+  private var awaited: [UInt32: Int] = [:]
+  private let limits: Limits
 
-  init(last: UInt32, former: [SyncRecord]) {
+  init(last: UInt32, floor: UInt32, former: [SyncRecord], limits: Limits = Limits()) {
     self.last = last
+    self.floor = floor
     self.former = former
+    self.limits = limits
   }
 
   /// What must be written down.
@@ -68,8 +79,7 @@ struct SyncGenerations {
         number: number, epoch: epoch, base: generation.base, seen: generation.seen,
         length: UInt32(clamping: generation.pages.count))
     }
-    let all = (former + present).sorted { $0.number < $1.number }
-    return Array(all.suffix(SyncRecords.countMax))
+    return (former + present).sorted { $0.number < $1.number }
   }
 
   // MARK: Sessions
@@ -79,8 +89,9 @@ struct SyncGenerations {
     let sizes = known.values.map(\.pages.count)
     let places = sizes.reduce(0, +) - (sizes.max() ?? 0)
     let isAhead = known.values.contains { $0.seen > position.txid }
-    if !known.isEmpty, epoch != position.epoch || isAhead || places > Self.placesMax
-      || known.count > Self.generationsMax
+    if !known.isEmpty,
+      epoch != position.epoch || isAhead || places > Self.placesMax
+        || known.count >= limits.generations
     {
       former = records
       known = [:]
@@ -96,6 +107,7 @@ struct SyncGenerations {
     guard last < .max - 4096 else { throw Lost() }
     epoch = position.epoch
     first = last + step
+    awaited = [:]
     try insert(Generation(base: base))
     if !former.isEmpty { try insert(Generation(base: position.txid)) }
   }
@@ -106,6 +118,10 @@ struct SyncGenerations {
     guard last < .max - 1 else { throw Lost() }
     last = known.isEmpty ? first : last + 1
     known[last] = generation
+    while former.count + known.count > limits.records, !former.isEmpty {
+      former.removeFirst()
+      floor = last
+    }
   }
 
   // MARK: Beginning
@@ -117,19 +133,21 @@ struct SyncGenerations {
     at position: Position, _ history: EpochHistory, changed: (TXID) -> [Pgno]
   ) throws(Lost) -> UInt32 {
     try settle(position, history)
-    if let found = known[last], found.pages.count > Self.framesMaxAtStart {
+    if let found = known[last], found.pages.count > limits.framesAtStart {
       extend(last, position, changed)
       try insert(Generation(base: position.txid))
     }
     return last
   }
 
-  /// Notes that somebody got a whole copy, which belongs before the first frame of a generation.
+  /// Notes that somebody got a whole copy, which belongs before the first frame of a generation. One
+  /// more frame makes the count of frames tell that copy from the state before.
   mutating func copied(_ number: UInt32, at position: Position) throws(Lost) {
     guard let found = known[number], epoch == position.epoch, found.base <= position.txid else {
       throw Lost()
     }
     known[number]?.seen = max(found.seen, position.txid)
+    known[number]?.pages.append(Pgno(1))
   }
 
   // MARK: Pulls
@@ -147,7 +165,7 @@ struct SyncGenerations {
     // even if pages change faster than it can ask.
     let isAtEnd = start == found.pages.count + 1 && !found.pages.isEmpty
     let more = isAtEnd && found.through < position.txid ? changed(found.through).count : 0
-    if isAtEnd, found.pages.count + more > Self.framesMax, let next = try successor(number) {
+    if isAtEnd, found.pages.count + more > limits.frames, let next = try successor(number) {
       return .generation(next)
     }
     extend(number, position, changed)
@@ -180,13 +198,21 @@ struct SyncGenerations {
   }
 
   /// Where a client of a former session goes on. It asks for all numbers between, too.
-  private func rejoin(_ number: UInt32, from start: Int) throws(Lost) -> UInt32 {
+  private mutating func rejoin(_ number: UInt32, from start: Int) throws(Lost) -> UInt32 {
     guard number < first else { throw Lost() }
-    if let record = former.first(where: { $0.number == number }) {
-      guard start <= Int(record.length) + 1 else { throw Lost() }
-      return first
+    if start > 1 {
+      guard let record = former.first(where: { $0.number == number }),
+        start <= Int(record.length) + 1
+      else { throw Lost() }
+    } else if let count = awaited.removeValue(forKey: number) {
+      if count > 1 { awaited[number] = count - 1 }
+    } else {
+      // Its way may have begun anywhere below.
+      guard number > floor, let oldest = former.first?.number, number >= oldest else {
+        throw Lost()
+      }
     }
-    guard start == 1, let oldest = former.first?.number, number > oldest else { throw Lost() }
+    awaited[number + 1, default: 0] += 1
     return first
   }
 }

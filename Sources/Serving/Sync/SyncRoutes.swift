@@ -46,7 +46,9 @@ enum SyncRoutes {
         "this node does not know the state of the local copy: "
           + "remove it with its -info, -wal and -shm, and begin anew")
     case let error as SQLiteError: refuse(call, .serviceUnavailable, error.message)
-    default: refuse(call, .serviceUnavailable, "\(error)")
+    default:
+      call.node.logger.error("pages for an embedded replica cannot be read: \(error)")
+      refuse(call, .serviceUnavailable, "the node cannot read its pages: see its log")
     }
   }
 

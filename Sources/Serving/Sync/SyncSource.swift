@@ -70,8 +70,9 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
     var pages: [Pgno] = []
     var cursor: UInt32? = 0
     while let after = cursor {
-      let found = map.changedPages(since: since, after: after, through: last, limit: 4096)
-      pages += found.pages
+      let found = map.changedPages(
+        since: since, orAbsent: true, after: after, through: last, limit: 4096)
+      pages += found.pages.lazy.filter { $0 != Self.lockPage }
       cursor = found.cursor
     }
     // What only made the database smaller ends at a commit as well.
@@ -149,13 +150,19 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
     let result = Result { try body(&generations) }
     state = (file, generations)
     let isNew = generations.last != file.records.last
-    try file.save(last: generations.last, generations.records, isDurable: isDurable && isNew)
+    try file.save(
+      last: generations.last, floor: generations.floor, generations.records,
+      isDurable: isDurable && isNew)
     return try result.get()
   }
 
   private func load() -> (SyncRecordsFile, SyncGenerations) {
     let file = SyncRecordsFile(database: path, identity: map.identity.database)
-    return (file, SyncGenerations(last: file.records.last, former: file.records.records))
+    let records = file.records
+    return (
+      file,
+      SyncGenerations(last: records.last, floor: records.floor, former: records.records)
+    )
   }
 
   /// - Parameter size: of the database, when the last frame is a commit.

@@ -30,6 +30,7 @@ public final class SyncRecordsFile {
     guard let newest = slots.max(by: { $0.sequence < $1.sequence }) else { return }
     records.sequence = newest.sequence
     records.last = newest.last
+    records.floor = newest.floor
     if newest.database.short == identity.short { records.records = newest.records }
   }
 
@@ -37,12 +38,15 @@ public final class SyncRecordsFile {
   ///
   /// - Parameter isDurable: whether a power loss must not take them back: a number must not be given
   ///   twice. A length may be: a client that has more frames is told that its state is not known.
-  public func save(last: UInt32, _ list: [SyncRecord], isDurable: Bool) throws(DiskError) {
+  public func save(
+    last: UInt32, floor: UInt32, _ list: [SyncRecord], isDurable: Bool
+  ) throws(DiskError) {
     var next = records
-    next.sequence += 1
     next.last = last
+    next.floor = floor
     next.records = list
-    guard next.last != records.last || next.records != records.records else { return }
+    guard next != records else { return }
+    next.sequence += 1
     let isNew = file == nil && !Disk.exists(path)
     let file = try opened()
     var bytes = [UInt8](repeating: 0, count: SyncRecords.byteCount)

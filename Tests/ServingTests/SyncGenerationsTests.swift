@@ -98,7 +98,9 @@ import WALShip
       for (index, page) in model.pages.enumerated() { copy.pages[index] = page }
       copy.count = model.pages.count
       // The library pulls at once.
-      for _ in 0..<100 where try !pull(&copy, frames: 128) {}
+      for _ in 0..<100 {
+        if try pull(&copy, frames: 128) { break }
+      }
       return copy
     }
 
@@ -192,13 +194,13 @@ import WALShip
 
   @Test func aCopyThatIsCompleteIsTheDatabase() throws {
     var complete = 0
-    for seed in 0..<150 { complete += try Self.play(seed: UInt64(seed), rewinds: false).complete }
-    #expect(complete > 3000)
+    for seed in 0..<40 { complete += try Self.play(seed: UInt64(seed), rewinds: false).complete }
+    #expect(complete > 1000)
   }
 
   @Test func anEarlierFolderIsNoticedOrHarmless() throws {
     var lost = 0
-    for seed in 1000..<1100 { lost += try Self.play(seed: UInt64(seed), rewinds: true).lost }
+    for seed in 1000..<1040 { lost += try Self.play(seed: UInt64(seed), rewinds: true).lost }
     #expect(lost > 0)
   }
 }

@@ -166,6 +166,8 @@ struct SyncGenerations {
     let isAtEnd = start == found.pages.count + 1 && !found.pages.isEmpty
     let more = isAtEnd && found.through < position.txid ? changed(found.through).count : 0
     if isAtEnd, found.pages.count + more > limits.frames, let next = try successor(number) {
+      // As after a whole copy.
+      known[next]?.pages.append(Pgno(1))
       return .generation(next)
     }
     extend(number, position, changed)

@@ -128,7 +128,7 @@ extension NodeTests {
             {
               try node.terminate()
               try node.start()
-              for _ in 0..<3 { try run(primary, Self.fill) }
+              for _ in 0..<2 { try run(primary, Self.fill) }
             }
           ),
         ]

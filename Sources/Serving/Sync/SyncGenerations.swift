@@ -44,7 +44,7 @@ struct SyncGenerations {
     var frames = 3900
     /// A client that begins is not sent more than these that its copy holds already.
     var framesAtStart = 256
-    var generations = 48
+    var generations = 44
     var records = SyncRecords.countMax
   }
 
@@ -85,13 +85,15 @@ struct SyncGenerations {
   // MARK: Sessions
 
   /// Ends a session whose lists mean nothing any more, or have become too many, and begins one.
-  private mutating func settle(_ position: Position, _ history: EpochHistory) throws(Lost) {
+  private mutating func settle(
+    _ position: Position, _ history: EpochHistory, most: Int
+  ) throws(Lost) {
     let sizes = known.values.map(\.pages.count)
     let places = sizes.reduce(0, +) - (sizes.max() ?? 0)
     let isAhead = known.values.contains { $0.seen > position.txid }
     if !known.isEmpty,
       epoch != position.epoch || isAhead || places > Self.placesMax
-        || known.count >= limits.generations
+        || known.count >= most
     {
       former = records
       known = [:]
@@ -132,7 +134,7 @@ struct SyncGenerations {
   mutating func newest(
     at position: Position, _ history: EpochHistory, changed: (TXID) -> [Pgno]
   ) throws(Lost) -> UInt32 {
-    try settle(position, history)
+    try settle(position, history, most: limits.generations)
     if let found = known[last], found.pages.count > limits.framesAtStart {
       extend(last, position, changed)
       try insert(Generation(base: position.txid))
@@ -158,7 +160,8 @@ struct SyncGenerations {
     _ history: EpochHistory, changed: (TXID) -> [Pgno]
   ) throws(Lost) -> Answer {
     guard start > 0, count > 0 else { throw Lost() }
-    try settle(position, history)
+    // Later than for those who begin: a session is not to end under a copy that was just made.
+    try settle(position, history, most: limits.generations * 5 / 4)
     guard let found = known[number] else { return .generation(try rejoin(number, from: start)) }
     guard start <= found.pages.count + 1 else { throw Lost() }
     // Who has read a list to its end holds a commit, and goes on elsewhere before it gets too long:

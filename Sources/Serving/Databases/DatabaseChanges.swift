@@ -12,6 +12,11 @@ extension OnDemandDatabases: DatabaseAdministration {
     _ change: DatabaseChange, on loop: any EventLoop,
     completion: @escaping @Sendable (RequestError?) -> Void
   ) {
+    guard role == .primary else {
+      let refused = RequestError(
+        .notAllowed, "this is a replica: databases are made and removed at the primary")
+      return loop.execute { completion(refused) }
+    }
     Task {
       var failure: RequestError?
       do {
@@ -41,11 +46,12 @@ extension OnDemandDatabases: DatabaseAdministration {
     do {
       let database = try await keeper.open(name)
       state.withLock { _ = $0.names.insert(name) }
+      catalogue.set(name, database.node.tracker.position)
       opened(name, database)
     } catch {
       // What there is of it is nobody's.
       try? await keeper.drop(name)
-      free(name)
+      forget(name)
       throw error
     }
   }
@@ -87,10 +93,11 @@ extension OnDemandDatabases: DatabaseAdministration {
       // Opened once, so that what is answered is a database and not only a file.
       let database = try await keeper.open(name)
       state.withLock { _ = $0.names.insert(name) }
+      catalogue.set(name, database.node.tracker.position)
       self.opened(name, database)
     } catch {
       try? await keeper.drop(name)
-      free(name)
+      forget(name)
       throw error
     }
     withExtendedLifetime(lease) {}
@@ -115,17 +122,31 @@ extension OnDemandDatabases: DatabaseAdministration {
   /// Removes a database. Those who do nothing with it now lose it; requests and transactions that
   /// are under way are waited for, and when they take too long nothing is removed.
   private func drop(_ name: DatabaseName) async throws {
-    let opened = try await seize(name)
+    try await remove(name, milliseconds: Self.dropMilliseconds)
+  }
+
+  /// Removes a database that the upstream does not have any more, however long those take who have a
+  /// transaction open; nobody else gets it meanwhile.
+  public func removeFollowed(_ name: DatabaseName) async throws {
+    guard keeper.exists(name) else { return }
+    try await remove(name, milliseconds: nil)
+  }
+
+  private func remove(_ name: DatabaseName, milliseconds: UInt64?) async throws {
+    let opened = try await seize(name, milliseconds: milliseconds)
     await opened?.database.close()
     do {
       try await keeper.drop(name)
     } catch {
-      state.withLock { state in
-        if !keeper.exists(name) { state.names.remove(name) }
-        state.entries[name] = nil
-      }
+      if !keeper.exists(name) { forget(name) } else { free(name) }
       throw error
     }
+    forget(name)
+  }
+
+  /// While the name is still taken: what is made under it afterwards is told of afterwards.
+  private func forget(_ name: DatabaseName) {
+    catalogue.remove(name)
     state.withLock { state in
       state.names.remove(name)
       state.entries[name] = nil
@@ -133,10 +154,12 @@ extension OnDemandDatabases: DatabaseAdministration {
   }
 
   /// Takes a database away from everybody.
-  private func seize(_ name: DatabaseName) async throws -> Opened? {
-    let end = monotonicNanoseconds() + Self.dropMilliseconds * 1_000_000
+  ///
+  /// - Parameter milliseconds: how long others are waited for; nil for as long as it takes.
+  private func seize(_ name: DatabaseName, milliseconds: UInt64?) async throws -> Opened? {
+    let end = milliseconds.map { monotonicNanoseconds() + $0 * 1_000_000 }
     while true {
-      let isLate = monotonicNanoseconds() >= end
+      let isLate = end.map { monotonicNanoseconds() >= $0 } ?? false
       let seizure: Seizure = state.withLock { state in
         guard !state.isStopped else { return .failed(Self.stopping) }
         guard state.names.contains(name) else { return .failed(.unknownDatabase(name.text)) }
@@ -157,6 +180,29 @@ extension OnDemandDatabases: DatabaseAdministration {
       case .failed(let error): throw error
       case .wait: try? await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
       }
+    }
+  }
+
+  // MARK: What is prepared elsewhere
+
+  /// Takes the files of a database that nobody can have yet, or that cannot be opened for clients.
+  ///
+  /// - Throws: `RequestError` when somebody has it open after all.
+  public func beginPreparation(_ name: DatabaseName) throws {
+    let failure: RequestError? = state.withLock { state in
+      guard !state.isStopped else { return Self.stopping }
+      guard state.entries[name] == nil else { return Self.inUse(name) }
+      state.entries[name] = Entry(phase: .changing)
+      return nil
+    }
+    if let failure { throw failure }
+  }
+
+  /// - Parameter isThere: whether clients can have it from now on.
+  public func endPreparation(_ name: DatabaseName, isThere: Bool) {
+    state.withLock { state in
+      state.entries[name] = nil
+      if isThere { state.names.insert(name) } else { state.names.remove(name) }
     }
   }
 

@@ -52,6 +52,7 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
   }
 
   let keeper: any DatabaseKeeper
+  public let catalogue: DatabaseCatalogue
   let limits: Limits
   let logger: Logger
   public let role: NodeRole
@@ -61,16 +62,19 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
   /// Requests that wait for one database to open.
   private static let waitersMax = 4096
 
-  /// - Parameter timers: a loop for the looks at what is idle.
+  /// - Parameters:
+  ///   - names: the databases that clients can have.
+  ///   - timers: a loop for the looks at what is idle.
   public init(
-    keeper: any DatabaseKeeper, role: NodeRole, limits: Limits, timers: any EventLoop,
-    logger: Logger
+    keeper: any DatabaseKeeper, names: [DatabaseName], catalogue: DatabaseCatalogue,
+    role: NodeRole, limits: Limits, timers: any EventLoop, logger: Logger
   ) {
     self.keeper = keeper
+    self.catalogue = catalogue
     self.role = role
     self.limits = limits
     self.logger = logger
-    state.withLock { $0.names = Set(keeper.names()) }
+    state.withLock { $0.names = Set(names) }
     let pause = TimeAmount.milliseconds(Int64(max(10, min(1000, limits.idleMilliseconds / 4))))
     let task = timers.scheduleRepeatedTask(initialDelay: pause, delay: pause) { [weak self] task in
       guard let self else { return task.cancel() }
@@ -91,6 +95,9 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
 
   // MARK: Leases
 
+  /// Who opens a database: for followers, room is kept for clients.
+  private enum Purpose { case client, follower }
+
   private enum Step {
     case lease(Opened)
     case open
@@ -104,21 +111,49 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
   ) {
     let text = text ?? defaultName
     guard let name = DatabaseName(text) else { return completion(.failure(.unknownDatabase(text))) }
+    acquire(name, for: .client, on: loop, completion)
+  }
+
+  /// Opens a database for one who follows it, or who makes it follow.
+  ///
+  /// - Parameter completion: called on `loop`; the lease is needed only until the following keeps
+  ///   the database open by itself.
+  public func acquireForFollowing(
+    _ name: DatabaseName, on loop: any EventLoop,
+    completion:
+      @escaping @Sendable (Result<(any OpenDatabase, DatabaseLease), RequestError>) -> Void
+  ) {
+    acquire(name, for: .follower, on: loop) { [self] result in
+      completion(
+        result.flatMap { lease in
+          guard let opened = state.withLock({ $0.entries[name]?.opened }) else {
+            return .failure(.unknownDatabase(name.text))
+          }
+          return .success((opened.database, lease))
+        })
+    }
+  }
+
+  private func acquire(
+    _ name: DatabaseName, for purpose: Purpose, on loop: any EventLoop,
+    _ completion: @escaping @Sendable (Result<DatabaseLease, RequestError>) -> Void
+  ) {
     let waiter = Waiter(loop: loop, completion: completion)
     var evicted: (DatabaseName, Opened)?
     let step: Step = state.withLock { state in
       guard !state.isStopped else { return .failed(Self.stopping) }
-      guard state.names.contains(name) else { return .failed(.unknownDatabase(text)) }
+      guard state.names.contains(name) else { return .failed(absence(of: name)) }
       guard let entry = state.entries[name] else {
-        guard makeRoom(&state, &evicted) else { return .failed(tooManyOpen) }
+        guard makeRoom(&state, &evicted, leaves: purpose == .follower ? limits.openMax / 4 : 0)
+        else { return .failed(tooManyOpen) }
         state.entries[name] = Entry(phase: .opening, waiters: [waiter])
         return .open
       }
       switch entry.phase {
-      case .changing: return .failed(.unknownDatabase(text))
+      case .changing: return .failed(absence(of: name))
       case .open(let opened):
         guard !opened.isRevoked.load(ordering: .relaxed) else {
-          return .failed(.unknownDatabase(text))
+          return .failed(.unknownDatabase(name.text))
         }
         state.entries[name]?.leases += 1
         return .lease(opened)
@@ -135,6 +170,21 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
     case .wait: break
     case .failed(let error): completion(.failure(error))
     }
+  }
+
+  /// Why a client does not get a database.
+  private func absence(of name: DatabaseName) -> RequestError {
+    expected.withLock { $0 }?.call(name) ?? .unknownDatabase(name.text)
+  }
+
+  private struct Expectation: Sendable {
+    let call: @Sendable (DatabaseName) -> RequestError?
+  }
+  private let expected = Mutex<Expectation?>(nil)
+
+  /// - Parameter call: why a database that will be here is not yet.
+  public func setExpected(_ call: @escaping @Sendable (DatabaseName) -> RequestError?) {
+    expected.withLock { $0 = Expectation(call: call) }
   }
 
   static let stopping = RequestError(.overloaded, ThreadStopped().description)
@@ -192,15 +242,21 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
   }
 
   /// Lets another database be opened, if need be in the place of the one unused longest.
-  func makeRoom(_ state: inout State, _ evicted: inout (DatabaseName, Opened)?) -> Bool {
+  ///
+  /// - Parameter leaves: so many places are kept for others.
+  func makeRoom(
+    _ state: inout State, _ evicted: inout (DatabaseName, Opened)?, leaves spare: Int = 0
+  ) -> Bool {
     let count = state.entries.values.count { entry in
       switch entry.phase {
       case .opening, .open, .changing: true
       case .closing: false
       }
     }
-    guard count >= limits.openMax else { return true }
-    let unused = state.entries.filter { $0.value.leases == 0 && $0.value.opened != nil }
+    guard count >= limits.openMax - spare else { return true }
+    let unused = state.entries.filter {
+      $0.value.leases == 0 && $0.value.opened?.database.isAtRest ?? false
+    }
     guard
       let oldest = unused.min(by: { $0.value.usedNanoseconds < $1.value.usedNanoseconds }),
       let opened = oldest.value.opened
@@ -217,9 +273,9 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
     let limit = UInt64(limits.idleMilliseconds) * 1_000_000
     let idle = state.withLock { state in
       state.entries.compactMap { name, entry -> (DatabaseName, Opened)? in
-        guard entry.leases == 0, now - min(now, entry.usedNanoseconds) >= limit,
-          let opened = entry.opened
-        else { return nil }
+        guard entry.leases == 0, let opened = entry.opened else { return nil }
+        let used = max(entry.usedNanoseconds, opened.database.usedNanoseconds)
+        guard now - min(now, used) >= limit, opened.database.isAtRest else { return nil }
         state.entries[name]?.phase = .closing
         return (name, opened)
       }

@@ -81,6 +81,8 @@ public struct FollowerStatus: Equatable, Sendable {
   public var heardNanoseconds: UInt64
   /// Monotonic time since which it lags behind; nil while it has everything.
   public var behindSinceNanoseconds: UInt64?
+  /// It has everything, and nothing of its clients is under way.
+  public var isAtRest = false
 }
 
 /// Serves followers.
@@ -98,6 +100,7 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   /// Why nothing is shipped.
   private(set) var trouble: ShipRefusal?
   private let isNotified = Atomic<Bool>(false)
+  private let lastUse = Atomic<UInt64>(0)
   private let statuses = Mutex<[ObjectIdentifier: FollowerStatus]>([:])
 
   /// Bytes that may wait in one follower's socket before nothing more is written to it.
@@ -125,7 +128,16 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   }
 
   /// What serves one follower, as a handler of its connection.
-  package func makeSession() -> any ChannelInboundHandler { ShipServerSession(server: self) }
+  package func makeSession() -> any ChannelInboundHandler {
+    ShipServerConnection(session: ShipServerSession(server: self))
+  }
+
+  /// Serves a follower on a stream of a link with many databases; on the loop.
+  func serve(_ join: ShipJoin, by outlet: any ShipOutlet) -> ShipServerSession {
+    let session = ShipServerSession(server: self)
+    session.begin(outlet, join: join)
+    return session
+  }
 
   /// Begins to accept followers.
   ///
@@ -162,6 +174,21 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
     try? await loop.submit { [self] in for session in sessions { session.close() } }.get()
     try? await group?.shutdownGracefully()
   }
+
+  /// The database closes, and this server with it: see `ShipServerSession.park`.
+  public func park() async {
+    try? await loop.submit { [self] in for session in sessions { session.park() } }.get()
+  }
+
+  /// Whether every follower has everything, and nothing of their clients is under way.
+  public var isAtRest: Bool {
+    let head = source.tracker.position.txid
+    return statuses.withLock { $0.values.allSatisfy { $0.isAtRest && $0.txid >= head } }
+  }
+
+  /// When a follower last forwarded a request, by the monotonic clock; 0 for never.
+  public var usedNanoseconds: UInt64 { lastUse.load(ordering: .relaxed) }
+  func noteUse() { lastUse.store(monotonicNanoseconds(), ordering: .relaxed) }
 
   /// There may be something new for the followers. May be called from any thread.
   public func notify() {

@@ -41,9 +41,9 @@ extension NodeTests {
       let both = try program.run(
         ["primary", "--data", directory.file("d"), "--db", directory.file("x.db")])
       #expect(both.status == .exited(78))
-      let ship = try program.run(
-        ["primary", "--data", directory.file("d"), "--ship", "127.0.0.1:0"])
-      #expect(ship.status == .exited(78))
+      let list = try program.run(
+        ["replica", "--data", directory.file("d"), "--upstream", "127.0.0.1:1", "--databases", "A"])
+      #expect(list.status == .exited(78))
       let file = try directory.write("file", "x")
       #expect(try program.run(["primary", "--data", file, "--http", "off"]).status == .exited(73))
       #expect(!Files.exists(directory.file("x.db")))

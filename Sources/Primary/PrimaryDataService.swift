@@ -29,6 +29,7 @@ public final class PrimaryDataService: Service, Sendable {
   public let shipAddress: SocketAddress?
   public let databases: OnDemandDatabases
 
+  private let folder: DataFolder
   private let listeners: ClientListeners
   private let watcher: LogWatcher
   private let group: MultiThreadedEventLoopGroup
@@ -46,6 +47,7 @@ public final class PrimaryDataService: Service, Sendable {
     inner.listen = nil
     inner.http = nil
     let folder = try DataFolder(path: configuration.folderPath)
+    self.folder = folder
     let identity = try Self.identity(of: folder)
     watcher = try LogWatcher()
     let group = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
@@ -113,6 +115,7 @@ public final class PrimaryDataService: Service, Sendable {
     await trunk?.stop()
     await databases.stop()
     watcher.stop()
+    folder.leave()
     try? await group.shutdownGracefully()
     try? await shipGroup?.shutdownGracefully()
   }

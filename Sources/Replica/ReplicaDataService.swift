@@ -39,6 +39,7 @@ public final class ReplicaDataService: Service, Sendable {
   public let shipAddress: SocketAddress?
   public let databases: OnDemandDatabases
 
+  private let folder: DataFolder
   private let listeners: ClientListeners
   private let group: MultiThreadedEventLoopGroup
   private let linkGroup: MultiThreadedEventLoopGroup
@@ -55,6 +56,7 @@ public final class ReplicaDataService: Service, Sendable {
     precondition(!configuration.upstreams.isEmpty, "a replica needs an upstream")
     let options = configuration.options
     let folder = try DataFolder(path: configuration.folderPath)
+    self.folder = folder
     if configuration.resets { try folder.removeAll() }
     let group = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
     // The link above, and the links of followers.
@@ -144,6 +146,7 @@ public final class ReplicaDataService: Service, Sendable {
     try? await trunk.loop.submit { [trunk] in trunk.stop() }.get()
     await following.stop()
     await databases.stop()
+    folder.leave()
     try? await group.shutdownGracefully()
     try? await linkGroup.shutdownGracefully()
   }

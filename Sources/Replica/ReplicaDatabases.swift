@@ -56,6 +56,10 @@ final class OpenReplica: OpenDatabase {
 
   func scrub() { serving.begin() }
 
+  func status(_ name: String, _ began: UInt64) -> NodeStatus {
+    parts.plainStatus(serving, name, began)
+  }
+
   /// Follows until nothing is missing that the upstream tells of.
   ///
   /// - Returns: where it then stands, and whether that came off.
@@ -129,8 +133,8 @@ final class ReplicaKeeper: DatabaseKeeper {
         let status = StatusSource(role: .replica, tracker: database.tracker)
         let made = parts.makeServing(
           database, status: { status.make() }, pages: { true }, shipLoop: shipLoop)
-        status.set { [weak parts, options] in parts?.plainStatus(made, options.name, began) }
         let open = OpenReplica(parts, made, group, trunk) { [catalogue] in catalogue.set(name, $0) }
+        status.set { [weak open, options] in open?.status(options.name, began) }
         try open.begin()
         return open
       }.get()

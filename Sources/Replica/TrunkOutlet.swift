@@ -89,8 +89,9 @@ final class TrunkOutlet: ShipOutlet, @unchecked Sendable {  // each part belongs
   }
 
   private func finish(_ end: ShipEnd) {
-    guard let number, !isOver, !isEnded else { return }
+    guard !isOver, !isEnded else { return }
     isEnded = true
+    guard let number else { return }
     sendNow(ShipMessage(.end, stream: number, body: end.encode()))
   }
 
@@ -107,13 +108,16 @@ final class TrunkOutlet: ShipOutlet, @unchecked Sendable {  // each part belongs
 
   /// The upstream says that the stream is over.
   func endedAbove(_ end: ShipEnd) {
+    let isKnown = isEnded
     finish(ShipEnd(.closed))
     isOver = true
-    tell { $0.ended(end) }
+    if !isKnown { tell { $0.ended(end) } }
   }
 
   func linkLost(_ reason: String?) {
     isOver = true
+    // Whoever has ended the stream may have no loop any more.
+    guard !isEnded else { return }
     tell { $0.close(reason: reason ?? "the link to the upstream broke") }
   }
 

@@ -72,6 +72,9 @@ public final class DataFolder: Sendable {
     }
   }
 
+  /// Gives the folder back, once nothing in it is open.
+  public func leave() { lock.unlock() }
+
   /// The databases that are there now.
   public func names() -> [DatabaseName] {
     Disk.names(in: path).compactMap { file in

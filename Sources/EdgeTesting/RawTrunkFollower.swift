@@ -36,6 +36,12 @@ public final class RawTrunkFollower {
     try connection.send(ShipMessage(.window, stream: stream, body: window.encode()))
   }
 
+  /// Says that it is alive.
+  public func sendHeartbeat() throws {
+    let beat = ShipHeartbeat(epoch: Epoch(0), txid: .zero, contactMilliseconds: 0)
+    try connection.send(ShipMessage(.heartbeat, body: beat.encode()))
+  }
+
   public func send(_ message: ShipMessage) throws { try connection.send(message) }
 
   /// The next message, whatever it is.

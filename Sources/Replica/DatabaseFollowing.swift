@@ -4,6 +4,7 @@ import Logging
 import NIOCore
 import Serving
 import Store
+import Synchronization
 import WALShip
 
 /// Copies, follows and removes databases. It belongs to the trunk's loop.
@@ -12,10 +13,16 @@ final class DatabaseFollowing: TrunkFollower, @unchecked Sendable {  // confined
   private let databases: OnDemandDatabases
   private let keeper: ReplicaKeeper
   private let logger: Logger
+  private let worksMax: Int
   private var follower: CatalogueFollower
   private var preparations: [String: Task<Void, Never>] = [:]
   private var tasks = 0
   private var isStopped = false
+  /// Nothing that is above was found missing here since the start.
+  private var isComplete = false
+  /// Names that cannot be served yet, or not now; may be used from any thread.
+  private let expected = Mutex<Set<DatabaseName>>([])
+  private let isStopping = Atomic<Bool>(false)
   /// What waits until everything that was begun has ended.
   private var ended: EventLoopPromise<Void>?
 
@@ -23,21 +30,29 @@ final class DatabaseFollowing: TrunkFollower, @unchecked Sendable {  // confined
   static let copiesMax = 4
   private static let pauseMilliseconds: Int64 = 500
 
-  /// - Parameter held: what lies in the folder.
   init(
     trunk: Trunk, databases: OnDemandDatabases, keeper: ReplicaKeeper, openMax: Int,
-    held: [String: CatalogueFollower.Held], logger: Logger
+    logger: Logger
   ) {
     self.trunk = trunk
     self.databases = databases
     self.keeper = keeper
     self.logger = logger
-    follower = CatalogueFollower(
-      held: held, copiesMax: Self.copiesMax, worksMax: max(1, min(16, openMax / 4)))
+    worksMax = max(1, min(16, openMax / 4))
+    follower = CatalogueFollower(held: [:], copiesMax: Self.copiesMax, worksMax: worksMax)
+    databases.setExpected { [weak self] name in
+      self?.expected.withLock { $0.contains(name) } ?? false ? ReplicaKeeper.notReady : nil
+    }
+  }
+
+  /// Begins with what lies in the folder; before there is a link.
+  func begin(held: [String: CatalogueFollower.Held]) {
+    follower = CatalogueFollower(held: held, copiesMax: Self.copiesMax, worksMax: worksMax)
   }
 
   /// Begins nothing more, and waits for what is under way.
   func stop() async {
+    isStopping.store(true, ordering: .relaxed)
     let future: EventLoopFuture<Void>? = try? await trunk.loop.submit { [self] in
       isStopped = true
       for preparation in preparations.values { preparation.cancel() }
@@ -55,22 +70,44 @@ final class DatabaseFollowing: TrunkFollower, @unchecked Sendable {  // confined
     ended = nil
   }
 
-  /// Whether the upstream has a database that cannot be served here yet.
-  func isExpected(_ name: String) -> Bool { follower.isExpected(name) }
-
   // MARK: From the link
 
   func news(_ news: ShipNews) {
     guard DatabaseName(news.name) != nil, trunk.filter.matches(news.name) else { return }
     follower.news(news.name, news.fact)
-    if follower.isInVain(news.name) { preparations[news.name]?.cancel() }
+    note(news.name)
     pursue()
   }
 
   func listed() {
     follower.listed()
-    databases.catalogue.complete()
+    removeLeftovers()
     pursue()
+  }
+
+  /// What is left of copies that were cut off, of databases that are gone by now.
+  private func removeLeftovers() {
+    let names = keeper.folder.incompleteNames().filter {
+      trunk.filter.matches($0.text) && !follower.isExpected($0.text)
+    }
+    guard !names.isEmpty else { return }
+    Task { [databases, keeper] in
+      for name in names {
+        guard (try? databases.beginPreparation(name)) != nil else { continue }
+        try? await keeper.drop(name)
+        databases.endPreparation(name, isThere: false)
+      }
+    }
+  }
+
+  /// Something was heard of a database, or done about it.
+  private func note(_ name: String) {
+    if follower.isInVain(name) { preparations[name]?.cancel() }
+    guard let database = DatabaseName(name) else { return }
+    let isExpected = follower.isExpected(name)
+    expected.withLock { names in
+      if isExpected { names.insert(database) } else { names.remove(database) }
+    }
   }
 
   func linkLost() {
@@ -82,17 +119,23 @@ final class DatabaseFollowing: TrunkFollower, @unchecked Sendable {  // confined
 
   func streamEnded(_ name: String, _ number: UInt16) {
     follower.streamEnded(name, number)
+    note(name)
     pursue()
   }
 
   func streamReported(_ name: String, _ position: Position?) {
     follower.streamReported(name, held: position.map(CatalogueFollower.Held.init))
+    note(name)
     pursue()
   }
 
   // MARK: Work
 
   private func pursue() {
+    if !isComplete, follower.hasEverything {
+      isComplete = true
+      databases.catalogue.complete()
+    }
     while !isStopped, let (name, work) = follower.next() {
       guard let name = DatabaseName(name) else { continue }
       tasks += 1
@@ -120,6 +163,7 @@ final class DatabaseFollowing: TrunkFollower, @unchecked Sendable {  // confined
         bound.value.pursue()
       }
     }
+    note(name.text)
     checkEnd()
     pursue()
   }
@@ -158,7 +202,14 @@ final class DatabaseFollowing: TrunkFollower, @unchecked Sendable {  // confined
     try databases.beginPreparation(name)
     var isThere = false
     defer { databases.endPreparation(name, isThere: isThere) }
-    let position = try await keeper.prepare(name)
+    let position: Position
+    do {
+      position = try await keeper.prepare(name)
+    } catch let error as CancellationError {
+      // What is there of it is of a database that is gone; at a stop it is gone on with later.
+      if !isStopping.load(ordering: .relaxed) { try? await keeper.drop(name) }
+      throw error
+    }
     isThere = true
     logger.info(
       "a database can be read from now on",

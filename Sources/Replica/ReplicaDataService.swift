@@ -80,6 +80,11 @@ public final class ReplicaDataService: Service, Sendable {
     let databases = OnDemandDatabases(
       keeper: keeper, names: names, catalogue: catalogue, role: .replica,
       limits: configuration.databases, timers: group.next(), logger: options.logger)
+    databases.setLink {
+      LinkStatus(
+        address: trunk.address, isLinked: trunk.isLinked, followed: trunk.streamCount,
+        contactMilliseconds: trunk.contactMilliseconds, lastError: trunk.lastError)
+    }
     self.databases = databases
     server = shipLoop.map {
       TrunkServer(
@@ -91,10 +96,9 @@ public final class ReplicaDataService: Service, Sendable {
           }),
         secret: options.secret, transport: options.shipTransport, logger: options.logger, loop: $0)
     }
-    let held = Self.held(folder, configuration.filter)
     following = DatabaseFollowing(
       trunk: trunk, databases: databases, keeper: keeper, openMax: configuration.databases.openMax,
-      held: held, logger: options.logger)
+      logger: options.logger)
     listeners = ClientListeners(
       directory: databases, options: options, group: group,
       routes: DatabaseRoutes.all(databases, verifier: options.verifier))
@@ -114,14 +118,20 @@ public final class ReplicaDataService: Service, Sendable {
       try? await linkGroup.shutdownGracefully()
       throw error
     }
+    // Clients are served meanwhile.
+    let filter = configuration.filter
+    let thread = DatabaseThread()
+    defer { thread.stop() }
+    let held = try await thread.run { Self.held(folder, filter) }
     try await trunk.loop.submit { [trunk, following, server] in
+      following.begin(held: held)
       trunk.follower = following
       trunk.onLineage = { server?.lineageChanged() }
       trunk.start()
     }.get()
   }
 
-  /// What lies in the folder, also what is only a part of a first copy.
+  /// What lies in the folder; it waits for the disk.
   private static func held(
     _ folder: DataFolder, _ filter: DatabaseFilter
   ) -> [String: CatalogueFollower.Held] {

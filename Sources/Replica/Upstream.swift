@@ -11,30 +11,6 @@ import WALShip
 /// The upstream side of a replica. All of it runs on the applier's event loop, apart from `submit`
 /// and `status`.
 final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop`
-  struct Status: Sendable {
-    var address = ""
-    var state = "connecting"
-    /// Monotonic time of the last message from upstream.
-    var heardNanoseconds: UInt64?
-    /// How old the upstream's own contact with the primary was then.
-    var contactMilliseconds: UInt64 = 0
-    var head = TXID.zero
-    var behindSinceNanoseconds: UInt64?
-    var progress: NodeStatus.CopyProgress?
-    var lastError: String?
-    var lineage: [DatabaseID] = []
-    /// Something is being caught up with: this is no time to close the database.
-    var isBusy = false
-
-    /// The age of the last contact with the primary; nil before the first one.
-    func contactMilliseconds(now: UInt64) -> UInt64? {
-      guard let heardNanoseconds, contactMilliseconds < ShipHeartbeat.noContactMilliseconds else {
-        return nil
-      }
-      return (now - min(now, heardNanoseconds)) / 1_000_000 + contactMilliseconds
-    }
-  }
-
   private struct Waiting {
     var request: EngineRequest
     var loop: any EventLoop
@@ -266,6 +242,7 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
     isStopped = true
     session?.close(reason: nil)
     fail("this node is stopping")
+    rest(false)
   }
 
   func update(_ change: (inout Status) -> Void) { shared.withLock { change(&$0) } }
@@ -331,22 +308,5 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
     let unsent = queued
     queued = []
     for waiting in unsent { answer(waiting, .failed(RequestError(.primaryUnavailable, why))) }
-  }
-}
-
-extension Upstream.Status {
-  /// The same for clients.
-  ///
-  /// - Parameter position: where this node stands.
-  func report(_ position: Position, contactMilliseconds: UInt64?) -> NodeStatus.Upstream {
-    var upstream = NodeStatus.Upstream(
-      address: address, state: NodeStatus.Upstream.State(rawValue: state) ?? .catchingUp)
-    let now = monotonicNanoseconds()
-    upstream.lagTransactions = head.rawValue - min(head.rawValue, position.txid.rawValue)
-    upstream.lagMilliseconds = behindSinceNanoseconds.map { (now - min(now, $0)) / 1_000_000 } ?? 0
-    upstream.contactMilliseconds = contactMilliseconds
-    upstream.progress = progress
-    upstream.lastError = lastError
-    return upstream
   }
 }

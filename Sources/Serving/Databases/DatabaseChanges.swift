@@ -122,18 +122,20 @@ extension OnDemandDatabases: DatabaseAdministration {
   /// Removes a database. Those who do nothing with it now lose it; requests and transactions that
   /// are under way are waited for, and when they take too long nothing is removed.
   private func drop(_ name: DatabaseName) async throws {
-    try await remove(name, milliseconds: Self.dropMilliseconds)
+    try await remove(name, milliseconds: Self.dropMilliseconds, mustBeKnown: true)
   }
 
   /// Removes a database that the upstream does not have any more, however long those take who have a
   /// transaction open; nobody else gets it meanwhile.
   public func removeFollowed(_ name: DatabaseName) async throws {
     guard keeper.exists(name) else { return }
-    try await remove(name, milliseconds: nil)
+    try await remove(name, milliseconds: nil, mustBeKnown: false)
   }
 
-  private func remove(_ name: DatabaseName, milliseconds: UInt64?) async throws {
-    let opened = try await seize(name, milliseconds: milliseconds)
+  private func remove(
+    _ name: DatabaseName, milliseconds: UInt64?, mustBeKnown: Bool
+  ) async throws {
+    let opened = try await seize(name, milliseconds: milliseconds, mustBeKnown: mustBeKnown)
     await opened?.database.close()
     do {
       try await keeper.drop(name)
@@ -156,13 +158,17 @@ extension OnDemandDatabases: DatabaseAdministration {
   /// Takes a database away from everybody.
   ///
   /// - Parameter milliseconds: how long others are waited for; nil for as long as it takes.
-  private func seize(_ name: DatabaseName, milliseconds: UInt64?) async throws -> Opened? {
+  private func seize(
+    _ name: DatabaseName, milliseconds: UInt64?, mustBeKnown: Bool
+  ) async throws -> Opened? {
     let end = milliseconds.map { monotonicNanoseconds() + $0 * 1_000_000 }
     while true {
       let isLate = end.map { monotonicNanoseconds() >= $0 } ?? false
       let seizure: Seizure = state.withLock { state in
         guard !state.isStopped else { return .failed(Self.stopping) }
-        guard state.names.contains(name) else { return .failed(.unknownDatabase(name.text)) }
+        guard state.names.contains(name) || !mustBeKnown else {
+          return .failed(.unknownDatabase(name.text))
+        }
         guard let entry = state.entries[name] else {
           state.entries[name] = Entry(phase: .changing)
           return .seized(nil)
@@ -183,30 +189,7 @@ extension OnDemandDatabases: DatabaseAdministration {
     }
   }
 
-  // MARK: What is prepared elsewhere
-
-  /// Takes the files of a database that nobody can have yet, or that cannot be opened for clients.
-  ///
-  /// - Throws: `RequestError` when somebody has it open after all.
-  public func beginPreparation(_ name: DatabaseName) throws {
-    let failure: RequestError? = state.withLock { state in
-      guard !state.isStopped else { return Self.stopping }
-      guard state.entries[name] == nil else { return Self.inUse(name) }
-      state.entries[name] = Entry(phase: .changing)
-      return nil
-    }
-    if let failure { throw failure }
-  }
-
-  /// - Parameter isThere: whether clients can have it from now on.
-  public func endPreparation(_ name: DatabaseName, isThere: Bool) {
-    state.withLock { state in
-      state.entries[name] = nil
-      if isThere { state.names.insert(name) } else { state.names.remove(name) }
-    }
-  }
-
-  private static func inUse(_ name: DatabaseName) -> RequestError {
+  static func inUse(_ name: DatabaseName) -> RequestError {
     RequestError(
       code: "SQLITE_BUSY", message: "database \(name) is in use: it was not removed", retry: true)
   }

@@ -57,6 +57,7 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
   let logger: Logger
   public let role: NodeRole
   let state = Mutex(State())
+  let hooks = Mutex(Hooks())
   private let sweeper = Mutex<RepeatedTask?>(nil)
 
   /// Requests that wait for one database to open.
@@ -96,7 +97,7 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
   // MARK: Leases
 
   /// Who opens a database: for followers, room is kept for clients.
-  private enum Purpose { case client, follower }
+  enum Purpose { case client, follower }
 
   private enum Step {
     case lease(Opened)
@@ -114,27 +115,7 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
     acquire(name, for: .client, on: loop, completion)
   }
 
-  /// Opens a database for one who follows it, or who makes it follow.
-  ///
-  /// - Parameter completion: called on `loop`; the lease is needed only until the following keeps
-  ///   the database open by itself.
-  public func acquireForFollowing(
-    _ name: DatabaseName, on loop: any EventLoop,
-    completion:
-      @escaping @Sendable (Result<(any OpenDatabase, DatabaseLease), RequestError>) -> Void
-  ) {
-    acquire(name, for: .follower, on: loop) { [self] result in
-      completion(
-        result.flatMap { lease in
-          guard let opened = state.withLock({ $0.entries[name]?.opened }) else {
-            return .failure(.unknownDatabase(name.text))
-          }
-          return .success((opened.database, lease))
-        })
-    }
-  }
-
-  private func acquire(
+  func acquire(
     _ name: DatabaseName, for purpose: Purpose, on loop: any EventLoop,
     _ completion: @escaping @Sendable (Result<DatabaseLease, RequestError>) -> Void
   ) {
@@ -170,21 +151,6 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
     case .wait: break
     case .failed(let error): completion(.failure(error))
     }
-  }
-
-  /// Why a client does not get a database.
-  private func absence(of name: DatabaseName) -> RequestError {
-    expected.withLock { $0 }?.call(name) ?? .unknownDatabase(name.text)
-  }
-
-  private struct Expectation: Sendable {
-    let call: @Sendable (DatabaseName) -> RequestError?
-  }
-  private let expected = Mutex<Expectation?>(nil)
-
-  /// - Parameter call: why a database that will be here is not yet.
-  public func setExpected(_ call: @escaping @Sendable (DatabaseName) -> RequestError?) {
-    expected.withLock { $0 = Expectation(call: call) }
   }
 
   static let stopping = RequestError(.overloaded, ThreadStopped().description)

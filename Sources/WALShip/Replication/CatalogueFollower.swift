@@ -61,6 +61,7 @@ public struct CatalogueFollower: Sendable {
   /// Names to look at: those to be copied wait apart, so that what is large holds back nobody.
   private var due: [String] = []
   private var dueCopies: [String] = []
+  private var isListed = false
   private var working = 0
   private var copying = 0
   private let copiesMax: Int
@@ -83,6 +84,17 @@ public struct CatalogueFollower: Sendable {
     return entry.work == .prepare
   }
 
+  /// Whether nothing that the upstream has listed is missing here altogether.
+  public var hasEverything: Bool {
+    isListed
+      && entries.values.allSatisfy { entry in
+        guard case .fact(.there) = entry.told, entry.held == nil else {
+          return entry.work != .prepare
+        }
+        return false
+      }
+  }
+
   public var isIdle: Bool { working == 0 && copying == 0 && due.isEmpty && dueCopies.isEmpty }
 
   // MARK: What the upstream tells
@@ -98,6 +110,7 @@ public struct CatalogueFollower: Sendable {
 
   /// Everything was told that the upstream has. What it did not tell of is gone.
   public mutating func listed() {
+    isListed = true
     for (name, entry) in entries where entry.told == .nothing && entry.stream == .none {
       entries[name]?.told = .fact(.gone)
       consider(name)
@@ -106,6 +119,7 @@ public struct CatalogueFollower: Sendable {
 
   /// Nothing that was told is worth anything any more.
   public mutating func linkLost() {
+    isListed = false
     for (name, entry) in entries {
       entries[name]?.told = .nothing
       guard entry.stream == .live else { continue }

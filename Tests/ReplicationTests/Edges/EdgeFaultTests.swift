@@ -79,10 +79,10 @@ import WALShip
         CREATE TABLE t AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)
         SELECT i AS v, randomblob(5000) AS pad FROM n
         """, in: "large")
-      try await nodes.addReplica(bytesPerSecond: 3 << 20)
+      try await nodes.addReplica(bytesPerSecond: 1 << 20)
       try nodes.wait(for: 0, in: "small")
       let reader = try nodes.reader()
-      for round in 1...10 {
+      for round in 1...6 {
         let token = try #require(
           try writer.run("INSERT INTO t VALUES (\(round))", in: "small").token)
         let answer = try reader.query(
@@ -119,6 +119,7 @@ import WALShip
       var transactions = 0
       for round in 0..<50 {
         try writer.run("INSERT INTO t VALUES (\(round))", in: "small")
+        try follower.sendHeartbeat()
         while transactions <= round {
           let message = try follower.receive()
           if message.stream == 1 {

@@ -159,6 +159,78 @@ import WALShip
     }
   }
 
+  /// A database is closed at the primary just when a write comes from a replica: it was not taken,
+  /// and is sent again, or it was taken, and keeps it open. Either way it is made once.
+  @Test func writesMeetTheEndOfStreams() async throws {
+    try await EdgeNodes.with(idleMilliseconds: 10) { (nodes) async throws in
+      let names = ["a", "b"]
+      for name in names { try nodes.create(name) }
+      for name in names { try nodes.wait(for: 0, in: name) }
+      let clients = try names.map { _ in try nodes.reader() }
+      for round in 1...120 {
+        // The sweeper looks every 10 ms: all phases of it are met.
+        if round % 3 != 0 { elapse(seconds: Double(round % 40) / 1000) }
+        for (name, client) in zip(names, clients) {
+          try client.send(
+            LineConnection.line("INSERT INTO t VALUES (\(round))", [], [("db", .string(name))])
+              + "\n")
+        }
+        for client in clients {
+          let answer = try client.receive()
+          #expect(answer.error == nil, "\(answer.message)")
+        }
+        for (name, client) in zip(names, clients) {
+          #expect(try client.run("SELECT count(*) FROM t", in: name).integer == Int64(round))
+        }
+      }
+      await nodes.stop()
+      try nodes.requireEqual(names)
+    }
+  }
+
+  /// Everything at once, as a seed says; in the end the replicas have what the primary has.
+  @Test(arguments: [1, 2, 3]) func everythingAtOnce(_ seed: UInt64) async throws {
+    try await EdgeNodes.with(idleMilliseconds: 30, openMax: 6) { (nodes) async throws in
+      try await nodes.addReplica(above: 0)
+      var random = SeededGenerator(seed: seed)
+      let writer = try nodes.writer()
+      var rows: [String: Int] = [:]
+      for step in 0..<150 {
+        let name = "d\(Int.random(in: 0..<12, using: &random))"
+        switch Int.random(in: 0..<20, using: &random) {
+        case 0..<3 where rows[name] == nil:
+          try nodes.create(name)
+          rows[name] = 0
+        case 3 where rows[name] != nil:
+          try writer.command(".db drop \(name)")
+          rows[name] = nil
+        case 4:
+          let new = "f\(Int.random(in: 0..<6, using: &random))"
+          guard let count = rows[name], rows[new] == nil else { continue }
+          try writer.command(".db fork \(name) \(new)")
+          rows[new] = count
+        case 5: nodes.links[Int.random(in: 0...1, using: &random)].cut()
+        case 6: nodes.links[Int.random(in: 0...1, using: &random)].cut(after: 2000, .down)
+        default:
+          guard rows[name] != nil else { continue }
+          try writer.run("INSERT INTO t VALUES (zeroblob(\(step * 40)))", in: name)
+          rows[name, default: 0] += 1
+        }
+      }
+      let names = rows.keys.sorted()
+      for number in 0...1 {
+        let reader = try nodes.reader(number)
+        try eventually("\(names) at \(number)", deadline: .seconds(120)) {
+          try reader.databases == names
+        }
+        for name in names { try nodes.wait(for: rows[name] ?? 0, in: name, at: number) }
+      }
+      try eventually("all rest", deadline: .seconds(120)) { nodes.isAtRest }
+      await nodes.stop()
+      for number in 0...1 { try nodes.requireEqual(names, at: number) }
+    }
+  }
+
   // MARK: Chains
 
   @Test func aReplicaOfAReplica() async throws {

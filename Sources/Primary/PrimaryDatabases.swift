@@ -31,6 +31,8 @@ final class OpenPrimary: OpenDatabase {
   var usedNanoseconds: UInt64 { max(told.changedNanoseconds, shipServer?.usedNanoseconds ?? 0) }
   var isAtRest: Bool { shipServer?.isAtRest ?? true }
 
+  func letFollowersGo() async -> Bool { await shipServer?.parkIfAtRest() ?? true }
+
   func close() async {
     watcher.remove(watched)
     await shipServer?.park()

@@ -73,6 +73,8 @@ final class OpenReplica: OpenDatabase {
     return (serving.database.tracker.position, hasAll)
   }
 
+  func letFollowersGo() async -> Bool { await shipServer?.parkIfAtRest() ?? true }
+
   func close() async {
     node.readers.close()
     await serving.shipServer?.park()

@@ -70,8 +70,7 @@ extension OnDemandDatabases: DatabaseAdministration {
       return nil
     }
     if let (name, opened) = evicted {
-      await opened.database.close()
-      closed(name)
+      await closeUnlessUsed(name, opened)
     }
     if let failure { throw failure }
   }

@@ -11,6 +11,11 @@ public protocol OpenDatabase: AnyObject, Sendable {
   var usedNanoseconds: UInt64 { get }
   /// Whether closing it cuts off nothing, be it a copy that a follower takes.
   var isAtRest: Bool { get }
+  /// Lets those go who follow it, if closing it cuts off nothing of theirs: from then on they ask for
+  /// it again.
+  ///
+  /// - Returns: false when it must stay open.
+  func letFollowersGo() async -> Bool
   /// Closes it, once nobody uses it; afterwards another run may open it.
   func close() async
 }

@@ -193,7 +193,10 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
 
   /// Hands an open database to those who wait for it.
   func opened(_ name: DatabaseName, _ database: any OpenDatabase) {
-    let opened = Opened(database)
+    stayOpen(name, Opened(database))
+  }
+
+  private func stayOpen(_ name: DatabaseName, _ opened: Opened) {
     let now = monotonicNanoseconds()
     let waiters = state.withLock { state in
       let waiters = state.entries[name]?.waiters ?? []
@@ -251,10 +254,14 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
 
   /// Closes a database that is marked so; those who came meanwhile get it opened again.
   private func close(_ name: DatabaseName, _ opened: Opened) {
-    Task {
-      await opened.database.close()
-      closed(name)
-    }
+    Task { await closeUnlessUsed(name, opened) }
+  }
+
+  /// It stays open when a follower has just sent something.
+  func closeUnlessUsed(_ name: DatabaseName, _ opened: Opened) async {
+    guard await opened.database.letFollowersGo() else { return stayOpen(name, opened) }
+    await opened.database.close()
+    closed(name)
   }
 
   func closed(_ name: DatabaseName) {

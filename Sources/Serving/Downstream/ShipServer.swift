@@ -175,6 +175,19 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
     try? await group?.shutdownGracefully()
   }
 
+  /// Parks all followers, or none: what they send arrives on the loop, so nothing of it comes in
+  /// between.
+  ///
+  /// - Returns: false when one has something under way, or lacks something.
+  public func parkIfAtRest() async -> Bool {
+    let isParked: Bool? = try? await loop.submit { [self] in
+      guard sessions.allSatisfy({ $0.isAtRest }) else { return false }
+      for session in sessions { session.park() }
+      return true
+    }.get()
+    return isParked ?? true
+  }
+
   /// The database closes, and this server with it: see `ShipServerSession.park`.
   public func park() async {
     try? await loop.submit { [self] in for session in sessions { session.park() } }.get()

@@ -85,12 +85,13 @@ public final class LogWatcher: @unchecked Sendable {  // `logs` is used under it
   // MARK: On the thread
 
   private func run() {
+    var pause = Self.pauseMicroseconds.lowerBound
     while !isStopped.load(ordering: .acquiring) {
       let isSettling = logs.withLock { $0.values.contains { $0.quiet > 0 } }
       let hasEvent = wait(milliseconds: isSettling ? 1 : Self.idleMilliseconds)
       let written = hasEvent ? drain() : []
       // Own commits cause events, too: give them a moment to be captured, and bundle a burst.
-      if hasEvent { usleep(300) }
+      if hasEvent { usleep(pause) }
       let calls = logs.withLock { logs in
         logs.keys.compactMap { watched -> (@Sendable () -> Void)? in
           let isNew = logs[watched]?.look(wasWritten: written.contains(watched)) ?? false
@@ -98,8 +99,16 @@ public final class LogWatcher: @unchecked Sendable {  // `logs` is used under it
         }
       }
       for call in calls { call() }
+      // While it is all own commits, there is less and less need to look: each of them takes what
+      // others have committed with it.
+      if !hasEvent {
+        pause = Self.pauseMicroseconds.lowerBound
+      } else if calls.isEmpty {
+        pause = min(2 * pause, Self.pauseMicroseconds.upperBound)
+      }
     }
   }
+  private static let pauseMicroseconds: ClosedRange<UInt32> = 300...2400
 
   private func wait(milliseconds: Int32) -> Bool {
     var descriptor = pollfd(fd: events, events: Int16(POLLIN), revents: 0)

@@ -27,6 +27,9 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
   private let isTrusted: Bool
   /// Pages that recovery found to be other than the map of the same transaction says.
   private(set) var unexplainedPages = 0
+  /// Recovery took pages for right because nobody here could tell: they are served again, and passed
+  /// on, once they were compared with the upstream's.
+  public private(set) var isDoubtful = false
 
   public enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
     case foreignFile(String)
@@ -151,6 +154,7 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     } else {
       let differing = try scanPages()
       if isCurrent { unexplainedPages = differing }
+      isDoubtful = differing > 0 && !awaitsUpstream
     }
     var position = tracker.position
     position.checksum = map.live.checksum
@@ -223,6 +227,8 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
   /// The file holds what the upstream has, whoever wrote to it before.
   public func healed() {
     isForeign = false
+    isDoubtful = false
+    unexplainedPages = 0
     served = .zero
   }
 

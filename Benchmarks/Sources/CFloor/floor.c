@@ -120,7 +120,7 @@ static int make_text(floor_database *database, char *text) {
     const char *next_word = words[next(database) % 32];
     while (*next_word) text[length++] = *next_word++;
     text[length++] = ' ';
-    if (word % 6 == 0)
+    if (word % 16 == 0)
       for (int digit = 0; digit < 4; digit++) text[length++] = (char)('0' + next(database) % 10);
   }
   return length;

@@ -1,5 +1,5 @@
-// Compresses answers for clients that ask for it, and costs the others nothing: NIO's compressor joins the pipeline with
-// the first request that has `Accept-Encoding`.
+// Compresses answers for clients that ask for it, and costs the others nothing: NIO's compressor
+// joins the pipeline with the first request that has `Accept-Encoding`.
 
 import NIOCore
 import NIOHTTP1

@@ -48,7 +48,7 @@ struct LatencyPlot {
 
   /// The powers of ten, in nanoseconds, between which all times lie.
   private var decades: ClosedRange<Int> {
-    let least = curves.map { $0.times.nanoseconds(percentile: 1) }.min() ?? 1
+    let least = curves.map { $0.times.nanoseconds(percentile: 0) }.min() ?? 1
     let most = curves.map(\.times.maxNanoseconds).max() ?? 1
     let first = Int(log10(Double(max(1, least))).rounded(.down))
     return first...max(first + 1, Int(log10(Double(max(1, most))).rounded(.up)))

@@ -18,7 +18,7 @@ import Testing
     let line = LiveView.line("read at the replica", times, rates, 0.5, columns)
     #expect(line.count < columns)
     #expect(line.contains("50 %") == (columns >= 40))
-    #expect(line.contains("24,000/s") == (columns >= 60))
+    #expect(line.contains("24,000/s") == (columns >= 40))
     if columns == 200 { #expect(line.hasSuffix("█")) }
   }
 
@@ -46,7 +46,8 @@ import Testing
   @Test func rarerAnswersAreFurtherRightAndNeverQuicker() throws {
     let plot = LatencyPlot(
       title: "", curves: [LatencyPlot.Curve(name: "a", times: measurement(Array(1...10_000)))])
-    let list = try #require(plot.svg.split(separator: "points=\"").last?.split(separator: "\"").first)
+    let list = try #require(
+      plot.svg.split(separator: "points=\"").last?.split(separator: "\"").first)
     let points = try list.split(separator: " ").map { point in
       let parts = point.split(separator: ",")
       return (x: try #require(Double(parts[0])), y: try #require(Double(parts[1])))

@@ -56,7 +56,7 @@ enum KeepUpBenchmark {
     let cpu = [primary.process.cpuSeconds, replica.process.cpuSeconds]
     let first = try replica.number("txid")
     // Ends with the time, and not with a number: nobody knows how fast it will be.
-    nonisolated(unsafe) let database = foreign  // Safe: used by that thread alone until it has ended.
+    nonisolated(unsafe) let database = foreign  // Safe: the thread's alone until it has ended.
     let writer = BackgroundRun {
       try Timing.callsPerSecond(seconds: seconds, calls: 50) { try database.update(count: 50) }
     }

@@ -39,6 +39,7 @@ extension HranaServer {
       }
       // Nobody can come back to a stream that is closed within its first request.
       let isBrief = json["baton"] ?? .null == .null && given.last?["type"] == .string("close")
+      if isBrief, readDirectly(call, given, shown: token) { return }
       try enter(call, json["baton"], isBrief: isBrief) { stream, completion in
         do throws(HranaFailure) {
           let requests = try Self.decode(given, stream)

@@ -83,11 +83,17 @@ public final class CachedStatement {
 struct ColumnTexts {
   var names: [String] = []
   var declaredTypes: [String?] = []
+  /// Both as Hrana writes them.
+  let hrana: ByteBuffer
 
   init(_ statement: Statement?) {
-    guard let statement else { return }
-    names = statement.columnNames
-    declaredTypes = statement.columnDeclaredTypes
+    if let statement {
+      names = statement.columnNames
+      declaredTypes = statement.columnDeclaredTypes
+    }
+    var output = OutputBytes(capacity: 256)
+    output.writeHranaColumns(names, declaredTypes)
+    hrana = output.take()
   }
 }
 

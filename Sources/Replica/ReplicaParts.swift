@@ -23,7 +23,7 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
 
   let upstream: Upstream
   let ring: TransactionRing
-  let health = NodeHealth()
+  package let health = NodeHealth()
   /// May be used from any thread.
   private let node: NodeIdentity
   private let options: NodeOptions

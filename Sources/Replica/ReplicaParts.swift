@@ -92,7 +92,9 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
     guard !isRecovered.exchange(true, ordering: .acquiringAndReleasing) else { return }
     if try database.recoverMap() { logger.info("the page map was made anew from the pages") }
     upstream.content.refresh()
-    upstream.content.onDoubt = { [self] count in doubt("\(count) pages of this replica are damaged") }
+    upstream.content.onDoubt = { [self] count in
+      doubt("\(count) pages of this replica are damaged")
+    }
     if database.isDoubtful {
       doubt("pages of this replica are not what it noted of them, and must be compared")
     }

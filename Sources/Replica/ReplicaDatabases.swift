@@ -121,6 +121,8 @@ final class ReplicaKeeper: DatabaseKeeper {
   func isUnready(_ name: DatabaseName) -> Bool { unready.withLock { $0.contains(name) } }
 
   func open(_ name: DatabaseName) async throws -> any OpenDatabase {
+    // Until it was prepared, nobody's tries keep its files busy.
+    if isUnready(name) { throw NotReady() }
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let loop = group.next()
     do {

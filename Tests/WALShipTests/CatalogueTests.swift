@@ -138,6 +138,22 @@ import WALShip
     #expect(work(&follower) == ["prepare c"])
   }
 
+  /// A node tells its own followers that they know of everything only then.
+  @Test func everythingIsHereOnceAllWasCopied() {
+    var follower = follower(["a": Held(position(5))])
+    follower.news("a", .there(position(9)))
+    follower.news("b", .there(position(3)))
+    #expect(!follower.hasEverything)
+    follower.listed()
+    #expect(!follower.hasEverything)
+    #expect(work(&follower) == ["follow a", "prepare b"])
+    #expect(!follower.hasEverything)
+    follower.finished("b", held: Held(position(3)))
+    #expect(follower.hasEverything)
+    follower.linkLost()
+    #expect(!follower.hasEverything)
+  }
+
   @Test func whatFailedIsTriedAgainLater() {
     var follower = follower()
     follower.news("a", .there(position(3)))

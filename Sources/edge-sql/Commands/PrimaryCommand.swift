@@ -47,9 +47,10 @@ struct PrimaryCommand: AsyncParsableCommand {
   /// Serves many databases.
   private func serve(_ folder: String, _ configuration: Configuration) async throws {
     try many.requireNoFile(configuration)
-    let (options, security) = try await NodeRun.options(
+    var (options, security) = try await NodeRun.options(
       configuration, listen: "127.0.0.1:7380", http: "127.0.0.1:8080", ship: "127.0.0.1:7381",
       role: "primary")
+    many.share(&options.limits)
     var primary = PrimaryDataConfiguration(folderPath: folder, options: options)
     primary.databases = try many.limits(configuration)
     let service: PrimaryDataService

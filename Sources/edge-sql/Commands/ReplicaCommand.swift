@@ -70,9 +70,10 @@ struct ReplicaCommand: AsyncParsableCommand {
   /// Follows many databases.
   private func follow(_ folder: String, _ configuration: Configuration) async throws {
     try many.requireNoFile(configuration)
-    let (options, security) = try await NodeRun.options(
+    var (options, security) = try await NodeRun.options(
       configuration, listen: "127.0.0.1:7390", http: "127.0.0.1:8090", ship: "off",
       role: "replica")
+    many.share(&options.limits)
     let upstreams = try configuration[Settings.upstream]
     var replica = ReplicaDataConfiguration(
       folderPath: folder,

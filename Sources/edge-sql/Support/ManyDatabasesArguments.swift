@@ -37,6 +37,9 @@ struct ManyDatabasesArguments: ParsableArguments {
     return limits
   }
 
+  /// Each open database has such a cache, and there may be thousands.
+  func share(_ limits: inout ServingLimits) { limits.loopCacheKibibytes = 1000 }
+
   /// The sentence and the exit code for a folder that cannot be had.
   static func failure(_ error: any Error) -> (any Error)? {
     guard let failure = error as? DataFolder.Failure else { return nil }

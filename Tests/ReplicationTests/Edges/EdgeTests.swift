@@ -38,6 +38,10 @@ import WALShip
       for line in ["create x", "drop b", "fork b x"] {
         #expect(try reader.request(".db \(line)").error == "NOT_ALLOWED")
       }
+      let status = try reader.request(".status").json
+      #expect(status["upstream_state"] == "linked")
+      #expect(status["databases"] == 2)
+      #expect((status["contact_ms"]?.integer ?? .max) < 20_000)
       #expect(nodes.link.connections == 1)
       await nodes.stop()
       try nodes.requireEqual(["b", "c"])

@@ -105,9 +105,61 @@ extension NodeTests {
       // What only reads stays so, whatever it is called.
       let disguised = EngineRequest(.read([statement]))
       #expect(try stranger.ask(disguised).failure?.error.code == "READ_ONLY")
+      // The rights of those whom the follower asked for nothing are those of nobody.
+      for work in writes + [.read([StatementRequest(sql: SQLText("SELECT count(*) FROM t"))])] {
+        var request = EngineRequest(work)
+        request.isAnonymous = true
+        #expect(try stranger.ask(request).failure?.error.code == "AUTH_DENIED")
+      }
       var write = EngineRequest(.write([statement]))
       write.access = .write
       #expect(try stranger.ask(write).failure == nil)
+      #expect(try pair.primary.connect().integer("SELECT count(*) FROM t") == 1)
+    }
+
+    /// A replica whose clients need no credential is no way around those that the primary asks for;
+    /// neither is one that follows it.
+    @Test func row46_aReplicaThatAsksForNothingLendsNoRights() async throws {
+      let pair = try await Pair()
+      let secret = ["--ship-secret-file", pair.directory.file("secret")]
+      let open = try NodeProcess(
+        .replica, in: pair.directory, database: "open.db",
+        arguments: ["--upstream", "127.0.0.1:\(pair.primary.shipPort)"] + secret, speaksHTTP: true)
+      let below = try NodeProcess(
+        .replica, in: pair.directory, database: "below.db",
+        arguments: ["--upstream", "127.0.0.1:\(open.shipPort)"] + secret, speaksHTTP: true)
+      let behind = try NodeProcess(
+        .replica, in: pair.directory, database: "behind.db",
+        arguments: ["--upstream", "127.0.0.1:\(pair.replica.shipPort)"] + secret, speaksHTTP: true)
+      for node in [open, below, behind] {
+        let client = try node.connect()
+        for line in [
+          "INSERT INTO t VALUES (1)", "BEGIN IMMEDIATE", "SAVEPOINT a",
+          #"{"sql":"SELECT count(*) FROM t","read":"primary"}"#,
+          #"{"batch":[{"sql":"INSERT INTO t VALUES (1)"}]}"#,
+        ] {
+          let answer = try client.request(line)
+          #expect(answer.error == "AUTH_DENIED", "\(line): \(answer.json)")
+          #expect(answer.message.contains("--auth-jwt-key-file"), "\(answer.json)")
+        }
+        // What is here they may read, as their node says.
+        #expect(try client.integer("SELECT count(*) FROM t") == 0)
+        #expect(
+          try client.query("SELECT count(*) FROM t", [], [("read", "latest")]).error == nil)
+        let connection = try HTTPClient(port: node.httpPort)
+        let answer = try connection.request(
+          "POST", "/v1/execute", #"{"stmt":{"sql":"INSERT INTO t VALUES (1)"}}"#)
+        #expect(answer.status == 500 && answer.text.contains("AUTH_DENIED"), "\(answer.text)")
+      }
+      // A credential that was shown to the node that the client speaks to counts on all the way.
+      let asking = try NodeProcess(
+        .replica, in: pair.directory, database: "asking.db",
+        arguments: [
+          "--upstream", "127.0.0.1:\(open.shipPort)", "--auth-jwt-key-file",
+          pair.directory.file("tokens.pem"),
+        ] + secret)
+      asking.token = try pair.tokens.token(.writer)
+      try asking.connect().run("INSERT INTO t VALUES (1)")
       #expect(try pair.primary.connect().integer("SELECT count(*) FROM t") == 1)
     }
 

@@ -108,9 +108,9 @@ final class HranaStream {
   private func writes(_ sql: SQLText) -> Bool {
     do throws(RequestError) {
       switch try lease.node.readers.loopReader(on: loop).statement(sql).kind {
-      case .write, .begin(isImmediate: true): return true
-      case .read, .begin, .commit, .rollback, .savepoint, .release, .rollbackTo, .setForeignKeys,
-        .foreignKeys:
+      // A savepoint takes the write lock where no transaction is open.
+      case .write, .savepoint, .begin(isImmediate: true): return true
+      case .read, .begin, .commit, .rollback, .release, .rollbackTo, .setForeignKeys, .foreignKeys:
         return false
       }
     } catch { return StatementKind.ofUncompiled(sql) == .write }

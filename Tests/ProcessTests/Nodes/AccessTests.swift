@@ -10,53 +10,16 @@ import WALShip
 
 extension NodeTests {
   @Suite struct AccessTests {
-    /// A primary and a replica that ask for tokens.
-    private struct Pair {
-      let directory: TestDirectory
-      let tokens: TestTokens
-      let primary: NodeProcess
-      let replica: NodeProcess
-      var nodes: [NodeProcess] { [primary, replica] }
-
-      init(_ arguments: [String] = ["--auth-require-exp"]) async throws {
-        directory = try TestDirectory()
-        tokens = try await TestTokens()
-        let secret = try directory.write("secret", "a secret of the nodes alone", mode: 0o600)
-        let all =
-          ["--auth-jwt-key-file", try tokens.keyFile(in: directory), "--ship-secret-file", secret]
-          + arguments
-        primary = try NodeProcess(.primary, in: directory, database: "p.db", arguments: all)
-        replica = try NodeProcess(
-          .replica, in: directory, database: "r.db",
-          arguments: ["--upstream", "127.0.0.1:\(primary.shipPort)"] + all)
-        let admin = try #require(try tokens.token(.admin))
-        for node in nodes { node.token = admin }
-        let client = try replica.connect()
-        try client.run("CREATE TABLE t(v)")
-      }
-    }
-
     @Test func rows45and46_eachRouteAskedByEachBearer() async throws {
-      let pair = try await Pair()
-      var asked = 0
-      for node in pair.nodes {
-        for route in AccessRoute.line {
-          for bearer in Bearer.allCases {
-            let expected = AccessOutcome.expected(bearer, needs: route.needs)
-            let outcome = try route.ask(node, pair.tokens.token(bearer))
-            #expect(outcome == expected, "\(node.role), \(route), \(bearer)")
-            asked += 1
-          }
-        }
-      }
-      note("\(asked) requests of all bearers")
+      let pair = try await GuardedPair()
+      try pair.ask(AccessRoute.line)
       // Each allowed write was made, and no other one: five routes, two bearers, two nodes.
       #expect(try pair.primary.connect().integer("SELECT count(*) FROM t") == 5 * 2 * 2)
     }
 
     /// sqld lets a reader hold the write lock.
     @Test func row46_readersNeverHoldTheWriteLock() async throws {
-      let pair = try await Pair()
+      let pair = try await GuardedPair()
       for node in pair.nodes {
         let reader = try LineConnection(port: node.listenPort)
         try reader.authenticate(try #require(try pair.tokens.token(.reader)))
@@ -80,7 +43,7 @@ extension NodeTests {
 
     /// A replica that is not what it should be: it says of a request that its client may only read.
     @Test func row46_thePrimaryChecksWhatItsReplicasForward() async throws {
-      let pair = try await Pair()
+      let pair = try await GuardedPair()
       let stranger = try RawFollower(
         port: pair.primary.shipPort, name: "odd",
         secret: ShipSecret(file: pair.directory.file("secret")))
@@ -120,7 +83,7 @@ extension NodeTests {
     /// A replica whose clients need no credential is no way around those that the primary asks for;
     /// neither is one that follows it.
     @Test func row46_aReplicaThatAsksForNothingLendsNoRights() async throws {
-      let pair = try await Pair()
+      let pair = try await GuardedPair()
       let secret = ["--ship-secret-file", pair.directory.file("secret")]
       let open = try NodeProcess(
         .replica, in: pair.directory, database: "open.db",
@@ -165,7 +128,7 @@ extension NodeTests {
 
     /// The handshake of another connection proves nothing.
     @Test func row48_aRecordedHandshakeIsWorthNothing() async throws {
-      let pair = try await Pair()
+      let pair = try await GuardedPair()
       let secret = try ShipSecret(file: pair.directory.file("secret"))
       let port = pair.primary.shipPort
       let nonce = ShipSecret.nonce()
@@ -186,7 +149,7 @@ extension NodeTests {
     }
 
     @Test func row45_aCredentialEndsWhileItsConnectionGoesOn() async throws {
-      let pair = try await Pair()
+      let pair = try await GuardedPair()
       for node in pair.nodes {
         // A second or two, and the leeway.
         let end = TestTokens.nowSeconds - TokenVerifier.leewaySeconds + 3
@@ -210,7 +173,7 @@ extension NodeTests {
 
     /// A key that is taken out of its file is worth nothing after SIGHUP, for open connections, too.
     @Test func row45_keysAreTakenBack() async throws {
-      let pair = try await Pair()
+      let pair = try await GuardedPair()
       let client = try pair.primary.connect()
       #expect(try client.query("SELECT 1").error == nil)
       try pair.directory.write("tokens.pem", pair.tokens.stranger.publicPEM)

@@ -12,6 +12,7 @@ import Logging
 import NIOCore
 import NIOHTTP1
 import NIOHTTPCompression
+import Store
 
 /// The last handler of a connection. It is used on its event loop alone.
 final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPPeer {
@@ -60,6 +61,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
     /// Nil as long as it is not clear what is asked for.
     var call: HTTPCall?
     var closes: Bool
+    let began = monotonicNanoseconds()
   }
 
   static let headBytesMax = 16 << 10
@@ -184,7 +186,21 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
       return context.fireUserInboundEventTriggered(event)
     }
     isInputClosed = true
-    if isClosing { context.close(promise: nil) } else { work() }
+    if isClosing { return context.close(promise: nil) }
+    work()
+    leaveLater()
+  }
+
+  /// Gives up a request that nobody may be waiting for. One who is still there, and has only said
+  /// that there is nothing more to come, has a moment for each answer.
+  private func leaveLater() {
+    guard let began = answering?.began else { return }
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    loop.scheduleTask(in: .milliseconds(Int64(limits.httpHalfClosedMilliseconds))) {
+      let connection = bound.value
+      guard let answering = connection.answering, answering.call?.hasBegun != true else { return }
+      if answering.began == began { connection.abort() } else { connection.leaveLater() }
+    }
   }
 
   func channelInactive(context: ChannelHandlerContext) {

@@ -61,6 +61,7 @@ extension HTTPConnection {
   func end() {
     guard let context, let answered = answering else { return }
     answering = nil
+    NodeMeters.httpRequests.record(since: answered.began)
     context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
     if answered.closes { close() }
     work()

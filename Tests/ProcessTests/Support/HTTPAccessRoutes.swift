@@ -22,7 +22,7 @@ extension AccessRoute {
       http("status", .admin, "GET /status"),
       http("metrics", .admin, "GET /metrics"),
       // They tell nothing, and so ask for nothing.
-      open("GET /v2"), open("GET /v3"), open("GET /version"), open("GET /health"),
+      open("GET /v1"), open("GET /v2"), open("GET /v3"), open("GET /version"), open("GET /health"),
     ]
 
   /// What adds a row when it is allowed.

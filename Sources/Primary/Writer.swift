@@ -30,6 +30,8 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     var isScheduled = false
   }
   private let queue = Mutex(Queue())
+  /// How many requests the last batch had.
+  private var lastCount = 0
   /// The connection that all clients share.
   let shared: WritingConnection
   let groups: WriteGroups
@@ -101,15 +103,28 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
 
   func drain() {
     while true {
+      gather()
       let batch = queue.withLock { queue in
         let batch = take(from: &queue.requests)
         if batch.isEmpty { queue.isScheduled = false }
         return batch
       }
       if batch.isEmpty { return }
+      lastCount = batch.count
       process(batch)
     }
   }
+
+  /// Lets those run who are about to ask for a write, where they have no processor: as many as the
+  /// last batch had will come again, and a larger batch costs each of them less. On processors that
+  /// are free this takes no time.
+  private func gather() {
+    guard lastCount > 1 else { return }
+    for _ in 0..<Self.yieldsMax where queue.withLock({ $0.requests.count }) < lastCount {
+      yieldThread()
+    }
+  }
+  private static let yieldsMax = 8
 
   /// What may run now: while an interactive transaction is open, only what belongs to it.
   private func take(from queue: inout [Pending]) -> [Pending] {

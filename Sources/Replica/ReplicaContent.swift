@@ -34,6 +34,8 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
   var onDatabase: (ReplicaDatabase) throws -> Void = { _ in }
   /// Called once, when a database that could not be served as it was holds what the upstream has.
   var onCaughtUp: (ReplicaDatabase) throws -> Void = { _ in }
+  /// Called with the number of pages that are not what they should be, and will be compared.
+  var onDoubt: (Int) -> Void = { _ in }
   /// Called when no page is known to be damaged any more.
   var onRepaired: () -> Void = {}
   /// How far the present catch-up is.
@@ -75,12 +77,17 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
           database: copy.map.identity.database, epoch: Epoch(0), txid: .zero, checksum: .empty),
         pageSize: UInt32(copy.map.identity.pageSize.bytes))
     case .database(let applier):
-      ShipJoin(
-        node: node, want: wantsComparison || applier.database.isForeign ? .compare : .follow,
-        position: applier.database.tracker.position,
-        seen: applier.database.tracker.epochs.current,
-        pageSize: UInt32(applier.database.pageSize.bytes))
+      join(node, applier.database, wantsComparison: wantsComparison)
     }
+  }
+
+  private func join(
+    _ node: NodeIdentity, _ database: ReplicaDatabase, wantsComparison: Bool
+  ) -> ShipJoin {
+    let mustCompare = wantsComparison || database.isForeign || database.isDoubtful
+    return ShipJoin(
+      node: node, want: mustCompare ? .compare : .follow, position: database.tracker.position,
+      seen: database.tracker.epochs.current, pageSize: UInt32(database.pageSize.bytes))
   }
 
   /// The upstream said who it is.
@@ -150,6 +157,7 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
     guard case .database(let applier) = state else { return }
     if !wrong.isEmpty {
       logger.warning("pages did not match the page map", metadata: ["pages": "\(wrong.count)"])
+      onDoubt(wrong.count)
     }
     try applier.database.correctMap(wrong)
     state = .database(Applier(database: applier.database, ring: ring))
@@ -236,10 +244,10 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
       guard applier.stageRoundEnd(end) == .staged else { return .mismatch }
       try applier.publish(history: end.history)
       try applier.database.noteHistory()
+      try applier.database.healed()
       for pgno in askedFor { damaged[pgno] = nil }
       askedFor = []
       if damaged.isEmpty { onRepaired() }
-      applier.database.healed()
       return .staged
     case .copying(let copy):
       do {

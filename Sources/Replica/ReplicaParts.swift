@@ -23,11 +23,13 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
 
   let upstream: Upstream
   let ring: TransactionRing
-  let health = NodeHealth()
+  package let health = NodeHealth()
   /// May be used from any thread.
   private let node: NodeIdentity
   private let options: NodeOptions
   private let isRecovered = Atomic<Bool>(false)
+  /// Who passes on what is here.
+  private var shipServer: ShipServer?
   private var logger: Logger { options.logger }
 
   /// Opens what is at the path of the configuration; nothing is followed yet.
@@ -90,6 +92,19 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
     guard !isRecovered.exchange(true, ordering: .acquiringAndReleasing) else { return }
     if try database.recoverMap() { logger.info("the page map was made anew from the pages") }
     upstream.content.refresh()
+    upstream.content.onDoubt = { [self] count in
+      doubt("\(count) pages of this replica are damaged")
+    }
+    if database.isDoubtful {
+      doubt("pages of this replica are not what it noted of them, and must be compared")
+    }
+  }
+
+  /// Nothing is answered from these pages, or passed on, until the upstream has sent what is wrong.
+  private func doubt(_ damage: String) {
+    health.set(damage)
+    shipServer?.turnAway(ShipRefusal(.notReady, damage))
+    upstream.content.onRepaired = { [health] in health.set(nil) }
   }
 
   /// Makes what serves a database. May be called on any thread.
@@ -117,7 +132,7 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
           contactMilliseconds: {
             upstream.status.contactMilliseconds(now: monotonicNanoseconds())
               ?? ShipHeartbeat.noContactMilliseconds
-          }, doubt: { scrubber.request() }),
+          }, doubt: { scrubber.request() }, health: health),
         secret: options.secret, transport: options.shipTransport,
         asksForCredentials: options.verifier != nil, logger: logger, loop: shipLoop)
     }
@@ -135,18 +150,17 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
   }
 
   private func makeScrubber(_ database: ReplicaDatabase) -> Scrubber {
-    let (health, upstream, logger) = (health, upstream, logger)
+    let (upstream, logger) = (upstream, logger)
     return Scrubber(
       path: database.path, map: database.map, tracker: database.tracker, options: options.scrub,
       timers: upstream.loop, canRepair: true
-    ) { wrong in
+    ) { [weak self] wrong in
       let pages = wrong.prefix(8).map { "\($0.pgno)" }.joined(separator: ", ")
       logger.error(
         "pages are damaged: they are fetched again, and nothing is served from this file meanwhile",
         metadata: ["count": "\(wrong.count)", "pages": "\(pages)"])
       upstream.loop.execute {
-        health.set("\(wrong.count) pages of this replica are damaged")
-        upstream.content.onRepaired = { health.set(nil) }
+        self?.doubt("\(wrong.count) pages of this replica are damaged")
         upstream.repair(wrong)
       }
     }
@@ -154,6 +168,7 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
 
   /// From now on, what is applied is told to those whom `serving` serves.
   package func attach(_ serving: Serving) {
+    shipServer = serving.shipServer
     upstream.onPublish = {
       serving.shipServer?.notify()
       serving.checkpoints.consider()
@@ -169,6 +184,8 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
     upstream.onLineage = {}
     upstream.content.onDatabase = { _ in }
     upstream.content.onCaughtUp = { _ in }
+    upstream.content.onDoubt = { _ in }
+    shipServer = nil
     upstream.content.close()
   }
 }

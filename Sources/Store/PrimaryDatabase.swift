@@ -109,7 +109,6 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     }
     connection.waitForLocks(milliseconds: 5000)
     connection.keepLog()
-    connection.countFrames()
     try connection.execute(Self.settings)
     guard let bytes = try connection.queryInteger("PRAGMA page_size"),
       let pageSize = PageSize(Int(bytes))
@@ -146,6 +145,9 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
       checksum: live.checksum)
     tracker = PositionTracker(position: start, place: capture.place, history: history)
     logWatch = LogWatch(index: index, log: log.file)
+    // What was committed up to here is captured. Counted as a commit to come, its last frame would
+    // be taken for one of the next WAL, where it can lie inside of another program's transaction.
+    connection.countFrames()
   }
 
   /// Another connection that writes, like the first one. Its commits are captured like everybody's.

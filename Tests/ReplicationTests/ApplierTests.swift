@@ -130,6 +130,13 @@ private final class Pair {
         let framesMax: UInt32 = round == 7 ? 1 : 1000
         #expect(try pair.applier.database.copyLog()?.isComplete == true)
         #expect(try pair.applier.database.restartLog(fileFramesMax: framesMax))
+        if framesMax == 1 {
+          // The header stays, so that no frame of before counts, whatever a power loss brings back.
+          let left = try Files.read(pair.directory.file("r.db-wal"))
+          #expect(left.count == WALHeader.byteCount)
+          let header = try left.withUnsafeBytes { try WALHeader(decoding: $0) }
+          #expect(header.salts == pair.applier.database.injector.place.salts)
+        }
       }
       try pair.requireEqual()
     }

@@ -35,6 +35,25 @@ import WALShip
     #expect(database.tracker.position.txid == captured.last?.position.txid)
   }
 
+  /// What the start writes is captured by then. Its last frame, taken for the end of a later commit,
+  /// could lie inside of another program's transaction.
+  @Test func theFramesOfTheStartAreNotThoseOfACommit() throws {
+    let database = try PrimaryDatabase(path: path)
+    #expect(database.connection.takeCommittedFrames() == nil)
+    try database.connection.execute("CREATE TABLE t(a)")
+    #expect(database.connection.takeCommittedFrames() != nil)
+  }
+
+  @Test func aLimitInsideOfATransactionIsAnError() throws {
+    let database = try PrimaryDatabase(path: path)
+    let before = try #require(database.logWatch.place).frame
+    try database.connection.execute(
+      "CREATE TABLE t(a); CREATE INDEX i ON t(a); INSERT INTO t VALUES (randomblob(9000))")
+    let last = try #require(database.logWatch.place).frame
+    #expect(last > before + 3)
+    #expect(throws: (any Error).self) { try database.captureDurable(through: last - 1) }
+  }
+
   @Test func aChangeShipsAsADifference() throws {
     let database = try PrimaryDatabase(path: path)
     try database.connection.execute(

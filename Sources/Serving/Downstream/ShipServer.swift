@@ -29,6 +29,9 @@ public struct ShipSource: Sendable {
   public var superseded: @Sendable (Epoch) -> Void
   /// A follower stands behind a transaction of the present epoch that this primary does not have.
   public var overtaken: @Sendable (Position) -> Void
+  /// While a replica knows of damage, it takes no followers: what they would be compared with is
+  /// what the damage has made of it. A primary's pages are sent only if they are what its map says.
+  public var health: NodeHealth?
 
   public init(
     role: NodeRole, node: NodeIdentity, tracker: PositionTracker, map: PageMapFile,
@@ -38,7 +41,8 @@ public struct ShipSource: Sendable {
     contactMilliseconds: @escaping @Sendable () -> UInt64,
     doubt: @escaping @Sendable () -> Void,
     superseded: @escaping @Sendable (Epoch) -> Void = { _ in },
-    overtaken: @escaping @Sendable (Position) -> Void = { _ in }
+    overtaken: @escaping @Sendable (Position) -> Void = { _ in },
+    health: NodeHealth? = nil
   ) {
     self.role = role
     self.node = node
@@ -52,6 +56,7 @@ public struct ShipSource: Sendable {
     self.doubt = doubt
     self.superseded = superseded
     self.overtaken = overtaken
+    self.health = health
   }
 }
 
@@ -177,6 +182,13 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
       guard self.trouble == nil else { return }
       self.trouble = trouble
       for session in sessions { session.refuse(trouble.reason, trouble.message) }
+    }
+  }
+
+  /// Sends the present followers away; they may come back. May be called from any thread.
+  public func turnAway(_ reason: ShipRefusal) {
+    loop.execute { [self] in
+      for session in sessions { session.refuse(reason.reason, reason.message) }
     }
   }
 

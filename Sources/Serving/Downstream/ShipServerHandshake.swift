@@ -60,6 +60,7 @@ extension ShipServerSession {
           + "\(position.epoch): it is not the primary any more")
     }
     if let trouble = server.trouble { return refuse(trouble.reason, trouble.message) }
+    if let damage = source.health?.damage { return refuse(.notReady, damage) }
     let history = source.tracker.epochs
     guard position.epoch == history.current else {
       return refuse(.notReady, "this node is changing over to another history")

@@ -24,3 +24,8 @@ public func pauseThread(microseconds: Int) {
   if let machine = Machine.substitute { return machine.pause(microseconds: microseconds) }
   usleep(UInt32(clamping: microseconds))
 }
+
+/// Lets other threads have the processor, if any of them waits for one.
+public func yieldThread() {
+  if Machine.substitute == nil { sched_yield() }
+}

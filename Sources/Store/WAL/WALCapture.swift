@@ -145,6 +145,7 @@ public final class WALCapture {
           editor: &editor, body: &pageBytes)
         if isWhole { body = pageBytes }
         frame += UInt32(count)
+        guard commit != 0 || frame <= last else { throw CaptureError.damagedFrame(last) }
       } while commit == 0
       let lastFrame = frame - 1
       try editor.resize(to: commit)

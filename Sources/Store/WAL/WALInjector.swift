@@ -43,8 +43,9 @@ public final class WALInjector {
     connection = try Connection(path: path, mode: .readWrite)
     connection.setBusyTimeout(milliseconds: 5000)
     connection.keepLog()
+    connection.ignoreSchema()
     try connection.execute("PRAGMA synchronous=NORMAL")
-    probe = try connection.prepare("SELECT rootpage FROM sqlite_schema LIMIT 1")
+    probe = try connection.prepare(Connection.snapshotProbe)
     _ = try probe.step()
     probe.reset()
     index = try WALIndex(connection: connection)
@@ -192,7 +193,10 @@ public final class WALInjector {
     index.setReadMark(1, 0)
     for slot in 2...4 { index.setReadMark(slot, WALIndex.readMarkUnused) }
     if log.file.size > log.offset(of: fileFramesMax) + log.frameBytes {
-      try log.file.truncate(to: 0, .truncateLog)
+      // No frame of before may count any more: a power loss could leave the file as long as it was,
+      // with only the first of them in it.
+      try beginLog()
+      try log.file.truncate(to: WALHeader.byteCount, .truncateLog)
     }
     return true
   }

@@ -185,6 +185,33 @@ extension NodeTests {
       try chain.requireEqual()
     }
 
+    /// A replica that finds damage as it starts, while it can ask nobody, keeps it to itself.
+    @Test func row10_damageIsNotPassedDownTheChain() throws {
+      let chain = try Chain { try Ballast.make($0, rows: 500) }
+      try chain.settle()
+      let (first, second) = (chain.replicas[0], chain.replicas[1])
+      try first.terminate()
+      try chain.primary.terminate()
+      // Without a WAL that leads on from what the page map says, all pages are read at the start.
+      do {
+        let tool = try Connection(path: first.database, mode: .readWrite)
+        _ = try tool.query("PRAGMA wal_checkpoint(TRUNCATE)")
+      }
+      try Files.flipBit(first.database, at: 4096 * 300 + 2000)
+      try first.start()
+      try eventually("the follower is turned away") {
+        second.errorText.contains("must be compared")
+      }
+      let refused = try first.connect().query("SELECT sum(length(b)) FROM ballast")
+      #expect(refused.error == "PRIMARY_UNAVAILABLE", "\(refused.json)")
+      #expect(try second.connect().integer("SELECT count(*) FROM ballast") == 500)
+      try samePages(chain.primary.database, second.database)
+      try chain.primary.start()
+      try eventually("it is repaired") { try first.status("damage") == .null }
+      #expect(try first.connect().integer("SELECT count(*) FROM ballast") == 500)
+      try chain.requireEqual()
+    }
+
     /// However often a node hears from those above: what counts is when they heard of the primary.
     private static func requireNoContact(_ node: NodeProcess) throws {
       try eventually("an age that is true") {

@@ -86,6 +86,27 @@ extension NodeTests {
         ("POST", "/v1/execute", #"{"stmt":{"sql":"SELEC"}}"#, 400, "SQL_PARSE_ERROR"),
         ("POST", "/v1/execute", #"{"stmt":{"sql":"SELECT x"}}"#, 400, "(at offset 7)"),
         ("POST", "/v1/execute", #"{"stmt":{"sql":"SELECT * FROM x"}}"#, 500, "SQLITE_UNKNOWN"),
+        (
+          "POST", "/v1/batch", #"{"batch":{"steps":[{"stmt":{"sql":"SELECT 1; SELECT 2"}}]}}"#, 400,
+          "SQL_MANY_STATEMENTS"
+        ),
+        (
+          "POST", "/v1/batch", #"{"batch":{"steps":[{"stmt":{"sql":""}}]}}"#, 400,
+          "SQL_NO_STATEMENT"
+        ),
+        (
+          "POST", "/v1/execute", #"{"stmt":{"sql":"SELECT 1","want_rows":"yes"}}"#, 400,
+          "want_rows"
+        ),
+        (
+          "POST", "/v1/execute",
+          #"{"stmt":{"sql":"SELECT hex(?)","args":[{"type":"blob","base64":"AAE="}]}}"#, 200, "0001"
+        ),
+        (
+          "POST", "/v2/pipeline", #"{"requests":[{"type":"close"},{"type":"close"}]}"#, 200,
+          #""baton":null"#
+        ),
+        ("POST", "/", #"{"statements":["SELECT nope"]}"#, 200, #"[{"error":"SQL input error"#),
         ("POST", "/", #"{"statements":["SELECT 7",{"q":"SELECT ?","params":["x"]}]}"#, 200, "[7]"),
         ("POST", "/", #"{"statements":["BEGIN"]}"#, 400, "transaction"),
         // Nothing to do has ended a node.

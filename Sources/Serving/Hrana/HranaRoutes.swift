@@ -39,7 +39,10 @@ extension HranaServer {
       guard case .array(let given)? = json["requests"] else {
         throw HranaDecoder.unreadable("missing or malformed field `requests`")
       }
-      try enter(call, json["baton"]) { stream, completion in
+      // Nobody can come back to a stream that is closed within its first request.
+      let isBrief = json["baton"] ?? .null == .null && given.last?["type"] == .string("close")
+      if isBrief, readDirectly(call, given, shown: token) { return }
+      try enter(call, json["baton"], isBrief: isBrief) { stream, completion in
         do throws(HranaFailure) {
           let requests = try Self.decode(given, stream)
           stream.run(requests, shown: token) { result in
@@ -85,15 +88,23 @@ extension HranaServer {
   }
 
   /// Finds the stream of a request, or makes one, and does the work there.
+  ///
+  /// - Parameter isBrief: no other request can be for the stream, if it is a new one.
   private func enter(
-    _ call: HTTPCall, _ json: JSONValue?, work: @escaping Work
+    _ call: HTTPCall, _ json: JSONValue?, isBrief: Bool = false, work: @escaping Work
   ) throws(HranaFailure) {
     switch json {
     case nil, .null?:
       guard let lease = call.lease else { throw .invalidBaton }
-      let stream = try open(lease, access: call.access, loop: call.loop)
-      // Nobody will come again: the client does not know the next baton.
-      call.onGone = { self.close(stream) }
+      let stream: HranaStream
+      if isBrief {
+        stream = HranaStream(id: Self.briefID, lease: lease, access: call.access, loop: call.loop)
+        call.onGone = { stream.close() }
+      } else {
+        stream = try open(lease, access: call.access, loop: call.loop)
+        // Nobody will come again: the client does not know the next baton.
+        call.onGone = { self.close(stream) }
+      }
       begin(stream, access: call.access, isNew: true, work) { call.answer($0) }
     case .string(let baton)?:
       let (found, sequence) = try find(baton)
@@ -228,7 +239,8 @@ extension HranaServer {
       guard let lease = call.lease else { throw .invalidBaton }
       let token = try call.shownToken()
       let request = try decode(try call.json())
-      let stream = HranaStream(id: 0, lease: lease, access: call.access, loop: call.loop)
+      let stream = HranaStream(
+        id: Self.briefID, lease: lease, access: call.access, loop: call.loop)
       call.onGone = { stream.close() }
       stream.run([request], shown: token) { result in
         // Whatever a batch left open is rolled back.

@@ -57,14 +57,18 @@ struct PrimaryCommand: AsyncParsableCommand {
     }
   }
 
+  private static let sharedCacheKibibytes = 1000
+
   /// Serves many databases.
   private func serve(_ folder: String, _ configuration: Configuration) async throws {
     guard try configuration.optional(Settings.database) == nil else {
       throw configuration.failure(Settings.data, "--db and --data cannot be given together")
     }
-    let (options, security) = try await NodeRun.options(
+    var (options, security) = try await NodeRun.options(
       configuration, listen: "127.0.0.1:7380", http: "127.0.0.1:8080", ship: "off",
       role: "primary")
+    // Each open database has such a cache, and there may be thousands.
+    options.limits.loopCacheKibibytes = Self.sharedCacheKibibytes
     guard options.ship == nil else {
       throw configuration.failure(
         Settings.ship, "the databases of --data cannot be followed: leave it out, or say off")

@@ -133,13 +133,15 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
             upstream.status.contactMilliseconds(now: monotonicNanoseconds())
               ?? ShipHeartbeat.noContactMilliseconds
           }, doubt: { scrubber.request() }, health: health),
-        secret: options.secret, transport: options.shipTransport, logger: logger,
-        loop: shipLoop)
+        secret: options.secret, transport: options.shipTransport,
+        asksForCredentials: options.verifier != nil, logger: logger, loop: shipLoop)
     }
     let context = NodeContext(
       role: .replica, databasePath: database.path, tracker: database.tracker,
-      logWatch: database.logWatch, primary: upstream, limits: options.limits, health: health,
-      scrubber: scrubber, status: status, pages: { isReady() ? pages : nil },
+      logWatch: database.logWatch,
+      primary: options.verifier == nil ? AnonymousAccess(upstream) : upstream,
+      limits: options.limits, health: health, scrubber: scrubber, status: status,
+      pages: { isReady() ? pages : nil },
       contactMilliseconds: { upstream.status.contactMilliseconds(now: monotonicNanoseconds()) },
       logger: logger)
     return Serving(

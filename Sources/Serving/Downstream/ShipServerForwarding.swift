@@ -11,6 +11,9 @@ extension ShipServerSession {
     case .leave(let session): sessions.remove(session)
     case .write, .read, .position, .begin, .proceed, .program: break
     }
+    if server.asksForCredentials, request.isAnonymous, request.neededAccess > .none {
+      return answer(number, request, .failed(.anonymous))
+    }
     let session = NIOLoopBound(self, eventLoop: server.loop)
     source.primary.submit(request, on: server.loop) { response in
       session.value.answer(number, request, response)

@@ -63,8 +63,8 @@ package final class PrimaryParts: Sendable {
           map: database.map, ring: ring, pages: pages, primary: writer, lineage: { [] },
           contactMilliseconds: { 0 }, doubt: { scrubber.request() },
           superseded: { halt.superseded(by: $0) }, overtaken: { writer.overtaken(by: $0) }),
-        secret: options.secret, transport: options.shipTransport, logger: logger,
-        loop: shipLoop)
+        secret: options.secret, transport: options.shipTransport,
+        asksForCredentials: options.verifier != nil, logger: logger, loop: shipLoop)
     }
     halt.shipServer = shipServer
     database.onCapture = { transaction in

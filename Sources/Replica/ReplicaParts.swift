@@ -151,14 +151,15 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
           lineage: { trunk?.lineage ?? upstream.status.lineage },
           contactMilliseconds: { contact() ?? ShipHeartbeat.noContactMilliseconds },
           doubt: { scrubber.request() }, health: health),
-        secret: options.secret, transport: options.shipTransport, logger: logger,
-        loop: shipLoop)
+        secret: options.secret, transport: options.shipTransport,
+        asksForCredentials: options.verifier != nil, logger: logger, loop: shipLoop)
     }
     let context = NodeContext(
       role: .replica, databasePath: database.path, databaseName: name, tracker: database.tracker,
-      logWatch: database.logWatch, primary: upstream, limits: options.limits, health: health,
-      scrubber: scrubber, status: status, pages: { isReady() ? pages : nil },
-      contactMilliseconds: contact,
+      logWatch: database.logWatch,
+      primary: options.verifier == nil ? AnonymousAccess(upstream) : upstream,
+      limits: options.limits, health: health, scrubber: scrubber, status: status,
+      pages: { isReady() ? pages : nil }, contactMilliseconds: contact,
       logger: logger)
     return Serving(
       database: database, context: context, shipServer: shipServer, checkpoints: checkpoints,

@@ -26,6 +26,9 @@ public struct ServingLimits: Equatable, Sendable {
   public var httpRequestMilliseconds = 10_000
   /// How long an HTTP connection may be idle.
   public var httpIdleMilliseconds = 60_000
+  /// How long the answer to an HTTP client may take to begin that sends nothing more: mostly it is
+  /// gone, and its statement need not go on.
+  public var httpHalfClosedMilliseconds = 1000
   /// How long a stop waits for requests that are being worked on.
   public var drainMilliseconds = 5000
 

@@ -90,6 +90,8 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   let source: ShipSource
   let secret: ShipSecret?
   private let transport: (any TransportSecurity)?
+  /// Whether clients of this node must show credentials, and so those of its followers, too.
+  let asksForCredentials: Bool
   let logger: Logger
   /// The thread of `loop`, where it has one of its own.
   private let group: MultiThreadedEventLoopGroup?
@@ -108,12 +110,14 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
 
   /// - Parameters:
   ///   - transport: TLS; nil for plain text.
+  ///   - asksForCredentials: whether the clients of this node must show who they are.
   ///   - loop: where followers are served; nil for a loop, and a thread, of its own.
   public init(
     source: ShipSource, secret: ShipSecret?, transport: (any TransportSecurity)? = nil,
-    logger: Logger, loop: (any EventLoop)? = nil
+    asksForCredentials: Bool, logger: Logger, loop: (any EventLoop)? = nil
   ) {
     self.transport = transport
+    self.asksForCredentials = asksForCredentials
     self.source = source
     self.secret = secret
     self.logger = logger

@@ -13,6 +13,9 @@ extension ShipServerSession {
     }
     pending += 1
     server.noteUse()
+    if server.asksForCredentials, request.isAnonymous, request.neededAccess > .none {
+      return answer(number, request, .failed(.anonymous))
+    }
     let session = NIOLoopBound(self, eventLoop: server.loop)
     source.primary.submit(request, on: server.loop) { response in
       session.value.answer(number, request, response)

@@ -11,6 +11,7 @@ import DequeModule
 import Logging
 import NIOCore
 import NIOHTTP1
+import Store
 
 /// The last handler of a connection. It is used on its event loop alone.
 final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPPeer {
@@ -68,6 +69,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
     var isPlain: Bool
     /// The answer comes in chunks.
     var isChunked = false
+    let began = monotonicNanoseconds()
   }
 
   static let headBytesMax = 16 << 10
@@ -186,7 +188,21 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
       return context.fireUserInboundEventTriggered(event)
     }
     isInputClosed = true
-    if isClosing { context.close(promise: nil) } else { work() }
+    if isClosing { return context.close(promise: nil) }
+    work()
+    leaveLater()
+  }
+
+  /// Gives up a request that nobody may be waiting for. One who is still there, and has only said
+  /// that there is nothing more to come, has a moment for each answer.
+  private func leaveLater() {
+    guard let began = answering?.began else { return }
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    loop.scheduleTask(in: .milliseconds(Int64(limits.httpHalfClosedMilliseconds))) {
+      let connection = bound.value
+      guard let answering = connection.answering, answering.call?.hasBegun != true else { return }
+      if answering.began == began { connection.abort() } else { connection.leaveLater() }
+    }
   }
 
   func channelInactive(context: ChannelHandlerContext) {

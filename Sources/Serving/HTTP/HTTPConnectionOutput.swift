@@ -99,6 +99,7 @@ extension HTTPConnection {
   private func ended() {
     guard let answered = answering else { return }
     answering = nil
+    NodeMeters.httpRequests.record(since: answered.began)
     if answered.closes { close() }
     work()
   }

@@ -30,8 +30,9 @@ extension HranaServer {
       var sink = HranaSink(cached, wantsRows: statement.wantsRows)
       let outcome = try reader.read(cached, statement.statement.arguments, into: &sink)
       guard case .finished(.token(let token)) = outcome, sink.isUTF8 else { return false }
+      // An epoch has begun meanwhile: the stream judges the token again.
+      if let shown, shown.epoch < token.epoch { return false }
       let nanoseconds = monotonicNanoseconds() - began
-      NodeMeters.statements.recordNanoseconds(Int64(clamping: nanoseconds))
       let totals = HranaTotals(token: token, milliseconds: Double(nanoseconds / 1000) / 1000)
       call.answer(HTTPReply(.ok, type: HTTPType.json, sink.end(totals)).showing(token))
       return true

@@ -8,9 +8,11 @@ import WALShip
 
 extension HranaServer {
   var routes: [HTTPRoute] {
+    let hello1 = "Hello, this is HTTP API v1"
     let hello2 = "Hello, this is HTTP API v2 (Hrana over HTTP)"
     let hello3 = "Hello, this is HTTP API v3 (Hrana over HTTP)"
     return [
+      HTTPRoute(.GET, "/v1", needs: nil) { $0.answer(.ok, text: hello1) },
       HTTPRoute(.GET, "/v2", needs: nil) { $0.answer(.ok, text: hello2) },
       HTTPRoute(.GET, "/v3", needs: nil) { $0.answer(.ok, text: hello3) },
       HTTPRoute(.POST, "/v2/pipeline", needs: .read) { self.pipeline($0) },
@@ -59,10 +61,11 @@ extension HranaServer {
     var decoder = HranaDecoder(texts: stream.texts)
     var requests: [HranaRequest] = []
     for json in given {
-      guard requests.last != .close else {
+      let request = try decoder.request(json)
+      guard requests.last != .close || request == .close else {
         throw .malformed("nothing can come after the request `close`")
       }
-      requests.append(try decoder.request(json))
+      requests.append(request)
     }
     stream.texts = decoder.texts
     return requests
@@ -99,6 +102,8 @@ extension HranaServer {
         call.onGone = { stream.close() }
       } else {
         stream = try open(lease, access: call.access, loop: call.loop)
+        // Nobody will come again: the client does not know the next baton.
+        call.onGone = { self.close(stream) }
       }
       begin(stream, access: call.access, isNew: true, work) { call.answer($0) }
     case .string(let baton)?:
@@ -118,6 +123,11 @@ extension HranaServer {
           return answer(HranaFailure.closedStream.reply)
         }
         guard sequence == stream.sequence else { return answer(HranaFailure.usedBaton.reply) }
+        let watch: @Sendable () -> Void = {
+          guard !bound.value.isOver else { return }
+          bound.value.onGone = { found.eventLoop.execute { self.close(found.value) } }
+        }
+        if callLoop.inEventLoop { watch() } else { callLoop.execute(watch) }
         self.begin(stream, access: access, isNew: false, work, answer)
       }
       if found.eventLoop.inEventLoop { enter() } else { found.eventLoop.execute(enter) }
@@ -249,7 +259,10 @@ extension HranaServer {
     case .success(let (outcomes, totals)):
       var output = OutputBytes()
       let error = outcomes[0].error ?? write(&output, outcomes[0], totals)
-      if let error { return HTTPReply(.internalServerError, error: error).showing(totals.token) }
+      if let error {
+        let status: HTTPResponseStatus = error.isInput ? .badRequest : .internalServerError
+        return HTTPReply(status, error: error).showing(totals.token)
+      }
       return HTTPReply(.ok, type: HTTPType.json, output.take()).showing(totals.token)
     }
   }

@@ -139,7 +139,7 @@ extension NodeTests {
       try cluster.requireEqual()
     }
 
-    @Test func gracefulStop() throws {
+    @Test func row56_gracefulStop() throws {
       let cluster = try Cluster()
       try cluster.primary.connect().run(WriteLoad.schema)
       try cluster.settle()

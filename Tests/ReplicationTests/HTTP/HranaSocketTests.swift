@@ -39,7 +39,7 @@ private let hello = #"{"type":"hello","jwt":null}"#
       }
       #expect(answers[5]?.value == "7")
       #expect(answers[6]?["type"]?.text == "response_error")
-      #expect(answers[6]?.code == "SQLITE_UNKNOWN")
+      #expect(answers[6]?.code == "SQL_INPUT_ERROR")
       #expect(answers[7]?["response"]?["type"]?.text == "close_stream")
       #expect(nodes.status.connections == 1)
     }

@@ -271,19 +271,21 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
       let tracker = content.database?.tracker
     else { return answer(waiting, response) }
     // The client's next read here must see its own write.
-    hold(waiting, response, until: position.txid, tracker)
+    hold(waiting, response, until: position, tracker)
   }
 
   private func hold(
-    _ waiting: Waiting, _ response: EngineResponse, until txid: TXID, _ tracker: PositionTracker
+    _ waiting: Waiting, _ response: EngineResponse, until position: Position,
+    _ tracker: PositionTracker
   ) {
     let held = HeldAnswer { waiting.loop.execute { waiting.completion(response) } }
-    let id = tracker.whenReached(.transaction(txid)) { held.release() }
+    let id = tracker.whenReached(.transaction(position.txid)) { held.release() }
     // A link that broke just now may take a while: the client has its token and need not wait for
     // that.
     held.release(
       by: loop.scheduleTask(in: .seconds(5)) {
         tracker.cancel(id)
+        tracker.promise(position)
         held.release()
       })
   }

@@ -36,6 +36,7 @@ public final class PositionTracker: @unchecked Sendable {  // all state is used 
   private var current: Position
   private var place: LogPlace
   private var history: EpochHistory
+  private var promised: Position
   /// Places told of but not yet reached, and those passed last; newest at the end.
   private var known: [(place: LogPlace, position: Position)] = []
   private var waiters: [Waiter] = []
@@ -47,12 +48,25 @@ public final class PositionTracker: @unchecked Sendable {  // all state is used 
 
   public init(position: Position, place: LogPlace, history: EpochHistory) {
     current = position
+    promised = position
     self.place = place
     self.history = history
   }
 
   public var position: Position { lock.withLock { _ in current } }
   public var epochs: EpochHistory { lock.withLock { _ in history } }
+  /// Whether a client of this node was told of a write that `position` does not show yet.
+  public func owes(after position: Position) -> Bool {
+    lock.withLock { _ in promised.epoch == position.epoch && promised.txid > position.txid }
+  }
+
+  /// Notes that a client was told of a write before this node has it.
+  public func promise(_ position: Position) {
+    lock.withLock { _ in
+      if position.epoch != promised.epoch || position.txid > promised.txid { promised = position }
+    }
+  }
+
   public var waiterCount: Int { lock.withLock { _ in waiters.count } }
 
   /// Says what a place stands for, before anybody can see it.

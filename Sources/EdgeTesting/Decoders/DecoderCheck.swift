@@ -21,7 +21,7 @@ public struct DecoderCheck: Sendable, CustomStringConvertible {
 
   public static let all: [DecoderCheck] =
     shipChecks + pageChecks + engineChecks + fileChecks + lineChecks + credentialChecks
-    + hranaChecks
+    + hranaChecks + syncChecks
 
   /// The check of this name; nil when there is none.
   public static func named(_ name: String) -> DecoderCheck? { all.first { $0.name == name } }

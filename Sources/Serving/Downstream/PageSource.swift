@@ -13,6 +13,8 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
   private let tracker: PositionTracker
   private var reader: SnapshotReader?
   private var encoder: PageEncoder
+  /// For embedded replicas.
+  let sync: SyncSource
 
   /// Pages, as bytes, that one message or one round read from a single snapshot holds.
   public static let chunkBytes = 256 << 10
@@ -50,9 +52,13 @@ public final class PageSource: @unchecked Sendable {  // confined to `thread`
     self.map = map
     self.tracker = tracker
     encoder = PageEncoder(pageSize: map.identity.pageSize)
+    sync = SyncSource(path: path, map: map, tracker: tracker)
   }
 
-  public func stop() { thread.stop() }
+  public func stop() {
+    thread.stop()
+    sync.stop()
+  }
 
   private var pageSize: Int { map.identity.pageSize.bytes }
   public var consistentPagesMax: Int { max(8, Self.consistentBytes / pageSize) }

@@ -42,7 +42,7 @@ public final class HTTPServer: Sendable {
     connections = HTTPConnections(total: total)
     let hrana = HranaServer(limits: limits)
     self.hrana = hrana
-    router = HTTPRouter(hrana.routes + OperationRoutes.all + routes)
+    router = HTTPRouter(hrana.routes + OperationRoutes.all + SyncRoutes.all + routes)
   }
 
   /// How many clients are connected.

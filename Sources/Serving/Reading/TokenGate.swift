@@ -81,6 +81,9 @@ public struct TokenGate: Sendable {
     return mustWait ? .wait(tokens) : .here
   }
 
+  /// What is known to be damaged here; nil when nothing is.
+  var damage: String? { health.damage }
+
   /// What is known to be damaged is not served, however old an answer may be.
   private var refusedAsDamaged: Admission? {
     guard let damage = health.damage else { return nil }

@@ -287,11 +287,16 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
   /// The pages after `cursor` that changed after `txid`, at most `limit`, in order, looking at
   /// `scan` pages at most.
   ///
+  /// - Parameter orAbsent: those without an entry as well: a snapshot can have pages that the map
+  ///   has lost since to a transaction that made the database smaller.
   /// - Returns: the pages, and the page after which to go on; nil when the end was reached.
   public func changedPages(
-    since txid: TXID, after cursor: UInt32, through last: UInt32, limit: Int, scan: Int = 65536
+    since txid: TXID, orAbsent: Bool = false, after cursor: UInt32, through last: UInt32,
+    limit: Int, scan: Int = 65536
   ) -> (pages: [Pgno], cursor: UInt32?) {
-    pages(after: cursor, through: last, limit: limit, scan: scan) { $1.txid > txid }
+    pages(after: cursor, through: last, limit: limit, scan: scan) {
+      $1.txid > txid || orAbsent && $1 == .absent
+    }
   }
 
   /// The pages that a follower lacks, likewise.

@@ -15,7 +15,7 @@ LIBRARIES := libsqlite3-dev liblz4-dev zlib1g-dev pkg-config
 FAULT_SUITES := Backup|BitFlip|Chain|Checkpoint|ClockTests|DamagedFile|Descriptor|DiskFault|Divergence|Everything|ForeignFile|FullDisk|Kill|LinkFault|ManyReplicas|OldBackup|Outage|PowerLoss|RegionTests|Repair|ShortWrite|Sidecar|SlowReplica
 SWIFT_SOURCES := Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources Fuzz/Package.swift Fuzz/Sources
 
-.PHONY: help setup build run test big-test faults sim nth mutants soak regions power tsan asan fuzz record check fmt bench clean
+.PHONY: help setup build run test big-test faults sim nth mutants soak regions power tsan asan fuzz record check fmt bench bench-full bench-short clean
 
 help: ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -106,7 +106,20 @@ check: ## format, layers and house rules
 fmt: ## format all sources in place
 	swift format --in-place --parallel --recursive $(wildcard $(SWIFT_SOURCES))
 
-bench: ## a short measurement of lag, reads and writes
+# Figures go to the terminal; BENCH="--json …" for programs, or names of some benchmarks.
+bench: ## every figure beside its floor, in less than 10 minutes (BENCH=names and options)
+	@Scripts/install-packages.sh $(LIBRARIES)
+	swift build -c release --product edge-sql
+	swift build -c release --package-path Benchmarks
+	Benchmarks/.build/release/edge-sql-benchmarks $(BENCH)
+
+bench-full: ## the same for longer, and what needs gigabytes
+	@Scripts/install-packages.sh $(LIBRARIES)
+	swift build -c release --product edge-sql
+	swift build -c release --package-path Benchmarks
+	Benchmarks/.build/release/edge-sql-benchmarks --full --seconds 15 --rounds 9 $(BENCH)
+
+bench-short: ## lag, reads and writes of a primary and a replica that are started for it
 	@Scripts/install-packages.sh $(LIBRARIES)
 	swift build -c release --product edge-sql
 	Scripts/bench.sh .build/release/edge-sql

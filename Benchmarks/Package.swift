@@ -13,10 +13,11 @@ let package = Package(
     .target(
       name: "CFloor",
       linkerSettings: [.linkedLibrary("sqlite3")]),
+    .target(name: "CLoad"),
     .executableTarget(
       name: "edge-sql-benchmarks",
       dependencies: [
-        "CFloor",
+        "CFloor", "CLoad",
         .product(name: "WALShip", package: "edge-sql"),
         .product(name: "Store", package: "edge-sql"),
         .product(name: "Serving", package: "edge-sql"),

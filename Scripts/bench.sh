@@ -16,16 +16,4 @@ primary=$node_clients
 start_node replica replica --upstream "$node_ships" --db "$folder/replica.db" --http off --listen 127.0.0.1:0 --ship off
 replica=$node_clients
 
-echo "lag from $primary to $replica"
-"$edge" bench lag --primary "$primary" --replica "$replica" --samples 300
-for depth in 1 32; do
-  echo
-  echo "reads on the replica, 16 connections, $depth in flight on each"
-  "$edge" bench read "$replica" --connections 16 --depth "$depth" --seconds 3
-done
-echo
-echo "writes on the primary, 32 connections"
-"$edge" bench write "$primary" --connections 32 --seconds 3
-echo
-echo "writes through the replica, 32 connections"
-"$edge" bench write "$replica" --connections 32 --seconds 3
+"$edge" bench --primary "$primary" --replica "$replica"

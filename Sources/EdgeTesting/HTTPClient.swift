@@ -1,6 +1,7 @@
 // A client of HTTP that blocks, with a deadline for everything, and sends what it is told: also what
 // no library would.
 
+import Access
 import Glibc
 import Serving
 
@@ -24,9 +25,15 @@ public final class HTTPClient {
   private var chunk = [UInt8](repeating: 0, count: 1 << 16)
   private static let seconds = 60.0
 
-  public init(port: Int, receiveBytes: Int32? = nil) throws {
+  /// - Parameter transport: TLS; nil for plain text.
+  public init(
+    port: Int, receiveBytes: Int32? = nil, transport: (any TransportSecurity)? = nil
+  ) throws {
     self.port = port
-    descriptor = try Socket.connect(port, receiveBytes: receiveBytes)
+    let connected = try Socket.connect(port, receiveBytes: receiveBytes)
+    descriptor =
+      try transport.map { try TLSTunnel.open(connected, host: "127.0.0.1", transport: $0) }
+      ?? connected
   }
 
   deinit { close(descriptor) }

@@ -36,11 +36,17 @@ public final class ShipConnection {
 
   /// The body of the next message of a kind; others are read and forgotten.
   public func receive(_ kind: ShipMessageKind) throws -> ByteBuffer {
+    while true {
+      let message = try receive()
+      if message.kind == kind { return message.body }
+    }
+  }
+
+  /// The next message.
+  public func receive() throws -> ShipMessage {
     var chunk = [UInt8](repeating: 0, count: 1 << 16)
     while true {
-      while let message = try received.readShipMessage() {
-        if message.kind == kind { return message.body }
-      }
+      if let message = try received.readShipMessage() { return message }
       received.discardReadBytes()
       guard Socket.wait(descriptor, POLLIN, .seconds(30)) else {
         throw TestFailure("the node sends nothing")

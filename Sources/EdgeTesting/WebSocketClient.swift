@@ -24,8 +24,12 @@ public final class WebSocketClient {
   /// The answer to the handshake.
   public let handshake: HTTPMessage
 
-  public init(port: Int, path: String = "/", headers: [String] = []) throws {
-    connection = try HTTPClient(port: port)
+  /// - Parameter transport: TLS; nil for plain text.
+  public init(
+    port: Int, path: String = "/", headers: [String] = [],
+    transport: (any TransportSecurity)? = nil
+  ) throws {
+    connection = try HTTPClient(port: port, transport: transport)
     let lines = [
       "GET \(path) HTTP/1.1", "Host: localhost", "Connection: keep-alive, Upgrade",
       "Upgrade: WebSocket", "Sec-WebSocket-Version: 13",

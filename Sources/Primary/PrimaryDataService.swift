@@ -8,13 +8,13 @@ import ServiceLifecycle
 import Serving
 import Store
 import Synchronization
+import WALShip
 
 /// What a primary of many databases is configured with.
 public struct PrimaryDataConfiguration: Sendable {
   /// The folder of the databases; it is made if need be.
   public var folderPath: String
   public var databases = OnDemandDatabases.Limits()
-  /// Its address for replicas is of no use: only single databases are followed.
   public var options: NodeOptions
   public init(folderPath: String, options: NodeOptions = NodeOptions()) {
     self.folderPath = folderPath
@@ -26,11 +26,15 @@ public struct PrimaryDataConfiguration: Sendable {
 public final class PrimaryDataService: Service, Sendable {
   public let listenAddress: SocketAddress?
   public let httpAddress: SocketAddress?
+  public let shipAddress: SocketAddress?
   public let databases: OnDemandDatabases
 
+  private let folder: DataFolder
   private let listeners: ClientListeners
   private let watcher: LogWatcher
   private let group: MultiThreadedEventLoopGroup
+  private let shipGroup: MultiThreadedEventLoopGroup?
+  private let trunk: TrunkServer?
   private let isStopped = Atomic<Bool>(false)
 
   /// Takes the folder and starts to serve. No database is opened yet.
@@ -42,30 +46,60 @@ public final class PrimaryDataService: Service, Sendable {
     var inner = options
     inner.listen = nil
     inner.http = nil
-    inner.ship = nil
     let folder = try DataFolder(path: configuration.folderPath)
+    self.folder = folder
+    let identity = try Self.identity(of: folder)
     watcher = try LogWatcher()
     let group = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
     self.group = group
+    let shipGroup = options.ship.map { _ in MultiThreadedEventLoopGroup(numberOfThreads: 1) }
+    self.shipGroup = shipGroup
+    let shipLoop = shipGroup?.next()
+    let names = folder.names()
+    let catalogue = DatabaseCatalogue(names: names, isComplete: true) {
+      SavedPosition(of: folder.databasePath($0))?.position
+    }
+    let node = NodeIdentity.starting(name: options.name)
     let databases = OnDemandDatabases(
       keeper: PrimaryKeeper(
-        folder: folder, options: inner, watcher: watcher, timers: group.next()),
-      role: .primary, limits: configuration.databases, timers: group.next(),
-      logger: options.logger)
+        folder: folder, options: inner, watcher: watcher, timers: group.next(),
+        shipLoop: shipLoop, node: node, catalogue: catalogue),
+      names: names, catalogue: catalogue, role: .primary, limits: configuration.databases,
+      timers: group.next(), logger: options.logger)
     self.databases = databases
+    trunk = shipLoop.map {
+      TrunkServer(
+        source: TrunkServer.Source(node: node, databases: databases, identity: { identity }),
+        secret: options.secret, transport: options.shipTransport, logger: options.logger, loop: $0)
+    }
     listeners = ClientListeners(
       directory: databases, options: options, group: group,
       routes: DatabaseRoutes.all(databases, verifier: options.verifier))
     do {
+      let trunk = trunk
+      shipAddress =
+        try await options.ship.asyncMap {
+          try await trunk?.start(host: $0.host, port: $0.port)
+        } ?? nil
       let addresses = try await listeners.start()
       listenAddress = addresses.line
       httpAddress = addresses.http
     } catch {
+      await trunk?.stop()
       await databases.stop()
       try? await group.shutdownGracefully()
+      try? await shipGroup?.shutdownGracefully()
       throw error
     }
     watcher.start()
+  }
+
+  /// What replicas know the folder by, drawn when it is first served.
+  private static func identity(of folder: DataFolder) throws -> DatabaseID {
+    if let identity = folder.identity { return identity }
+    let drawn = DatabaseID.random()
+    try folder.adopt(drawn)
+    return drawn
   }
 
   /// Serves until the service group shuts down.
@@ -78,8 +112,11 @@ public final class PrimaryDataService: Service, Sendable {
   public func stop() async {
     guard !isStopped.exchange(true, ordering: .acquiringAndReleasing) else { return }
     await listeners.stop()
+    await trunk?.stop()
     await databases.stop()
     watcher.stop()
+    folder.leave()
     try? await group.shutdownGracefully()
+    try? await shipGroup?.shutdownGracefully()
   }
 }

@@ -6,6 +6,7 @@ import Logging
 import NIOCore
 import Serving
 import Store
+import Synchronization
 import WALShip
 
 /// An open database of a primary.
@@ -13,10 +14,12 @@ final class OpenPrimary: OpenDatabase {
   let parts: PrimaryParts
   private let watcher: LogWatcher
   private let watched: LogWatcher.Watched
+  private let told: DatabasePosition
 
-  init(_ parts: PrimaryParts, _ watcher: LogWatcher) throws {
+  init(_ parts: PrimaryParts, _ watcher: LogWatcher, _ told: DatabasePosition) throws {
     self.parts = parts
     self.watcher = watcher
+    self.told = told
     watched = try watcher.add(
       databasePath: parts.database.path, watch: parts.database.logWatch,
       tracker: parts.database.tracker
@@ -24,12 +27,38 @@ final class OpenPrimary: OpenDatabase {
   }
 
   var node: NodeContext { parts.context }
+  var shipServer: ShipServer? { parts.shipServer }
+  var usedNanoseconds: UInt64 { max(told.changedNanoseconds, shipServer?.usedNanoseconds ?? 0) }
+  var isAtRest: Bool { shipServer?.isAtRest ?? true }
+
+  func letFollowersGo() async -> Bool { await shipServer?.parkIfAtRest() ?? true }
 
   func close() async {
     watcher.remove(watched)
+    await shipServer?.park()
     node.readers.close()
     await parts.stop()
     parts.database.leaveCheckpoints()
+    told.note(parts.database.tracker.position)
+  }
+}
+
+/// Tells the catalogue where a database stands, and remembers when that changed.
+final class DatabasePosition: Sendable {
+  private let name: DatabaseName
+  private let catalogue: DatabaseCatalogue
+  private let changed = Atomic<UInt64>(0)
+
+  init(_ name: DatabaseName, _ catalogue: DatabaseCatalogue) {
+    self.name = name
+    self.catalogue = catalogue
+  }
+
+  var changedNanoseconds: UInt64 { changed.load(ordering: .relaxed) }
+
+  func note(_ position: Position) {
+    changed.store(monotonicNanoseconds(), ordering: .relaxed)
+    catalogue.set(name, position)
   }
 }
 
@@ -40,13 +69,21 @@ struct PrimaryKeeper: DatabaseKeeper {
   let options: NodeOptions
   let watcher: LogWatcher
   let timers: any EventLoop
+  /// Where followers are served; nil when there are none.
+  let shipLoop: (any EventLoop)?
+  /// Who this node is to its followers.
+  let node: NodeIdentity
+  let catalogue: DatabaseCatalogue
 
-  func names() -> [DatabaseName] { folder.names() }
+  /// The last commits that are kept in memory for the followers of one open database.
+  private static let ringBytesMax = 4 << 20
+
   func exists(_ name: DatabaseName) -> Bool { folder.contains(name) }
 
   func open(_ name: DatabaseName) async throws -> any OpenDatabase {
     let thread = DatabaseThread()
     let began = monotonicNanoseconds()
+    let told = DatabasePosition(name, catalogue)
     do {
       let parts = try await thread.run { [self] in
         let database = try PrimaryDatabase(
@@ -54,9 +91,13 @@ struct PrimaryKeeper: DatabaseKeeper {
           logFileFramesMax: CheckpointLimits(framesMin: options.checkpointFrames).framesMax)
         return try PrimaryParts(
           database: database, name: name.text, options: options, writerThread: thread,
-          timers: timers, ring: TransactionRing(bytesMax: 0))
+          timers: timers, shipLoop: shipLoop,
+          ring: TransactionRing(bytesMax: shipLoop == nil ? 0 : Self.ringBytesMax), node: node,
+          onAdvance: { told.note($0) })
       }
-      let open = try OpenPrimary(parts, watcher)
+      let open = try OpenPrimary(parts, watcher, told)
+      // Commits of other programs while it was closed are counted by now.
+      told.note(parts.database.tracker.position)
       for note in parts.database.notes {
         options.logger.notice("\(note)", metadata: ["database": "\(name)"])
       }

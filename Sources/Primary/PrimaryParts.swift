@@ -28,12 +28,15 @@ package final class PrimaryParts: Sendable {
   ///   - timers: a loop for time limits.
   ///   - shipLoop: where followers are served; nil for a loop of its own.
   ///   - ring: keeps the last transactions for followers.
+  ///   - node: who this node is to them; nil for an identity of its own.
+  ///   - onAdvance: called once the positions of some commits are known.
   /// - Throws: `SQLiteError`.
   package init(
     database: PrimaryDatabase, name: String = NodeContext.databaseNameDefault,
     options: NodeOptions, writerThread thread: DatabaseThread,
     timers: any EventLoop, shipLoop: (any EventLoop)? = nil,
-    ring: TransactionRing = TransactionRing()
+    ring: TransactionRing = TransactionRing(), node: NodeIdentity? = nil,
+    onAdvance: @escaping @Sendable (Position) -> Void = { _ in }
   ) throws {
     let logger = options.logger
     let path = database.path
@@ -56,12 +59,12 @@ package final class PrimaryParts: Sendable {
     let shipServer = options.ship.map { _ in
       ShipServer(
         source: ShipSource(
-          role: .primary, node: .starting(name: options.name), tracker: database.tracker,
+          role: .primary, node: node ?? .starting(name: options.name), tracker: database.tracker,
           map: database.map, ring: ring, pages: pages, primary: writer, lineage: { [] },
           contactMilliseconds: { 0 }, doubt: { scrubber.request() },
           superseded: { halt.superseded(by: $0) }, overtaken: { writer.overtaken(by: $0) }),
-        secret: options.secret, transport: options.shipTransport, logger: logger,
-        loop: shipLoop)
+        secret: options.secret, transport: options.shipTransport,
+        asksForCredentials: options.verifier != nil, logger: logger, loop: shipLoop)
     }
     halt.shipServer = shipServer
     database.onCapture = { transaction in
@@ -69,9 +72,11 @@ package final class PrimaryParts: Sendable {
         transaction.position.txid, body: transaction.body, pages: transaction.pages,
         rawBytes: transaction.rawBytes)
     }
+    let tracker = database.tracker
     database.onAdvance = {
       shipServer?.notify()
       checkpoints.consider()
+      onAdvance(tracker.position)
     }
     let status = StatusSource(role: .primary, tracker: database.tracker)
     context = NodeContext(

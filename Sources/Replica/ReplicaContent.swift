@@ -244,10 +244,10 @@ final class ReplicaContent: @unchecked Sendable {  // confined to the applier's 
       guard applier.stageRoundEnd(end) == .staged else { return .mismatch }
       try applier.publish(history: end.history)
       try applier.database.noteHistory()
+      try applier.database.healed()
       for pgno in askedFor { damaged[pgno] = nil }
       askedFor = []
       if damaged.isEmpty { onRepaired() }
-      applier.database.healed()
       return .staged
     case .copying(let copy):
       do {

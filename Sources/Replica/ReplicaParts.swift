@@ -23,10 +23,12 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
 
   let upstream: Upstream
   let ring: TransactionRing
-  let health = NodeHealth()
+  package let health = NodeHealth()
   /// May be used from any thread.
   private let node: NodeIdentity
   private let options: NodeOptions
+  private let trunk: Trunk?
+  private let name: String
   private let isRecovered = Atomic<Bool>(false)
   /// Who passes on what is here.
   private var shipServer: ShipServer?
@@ -37,24 +39,35 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
   /// - Parameters:
   ///   - loop: the applier's, on which this must be called.
   ///   - link: how the upstream is reached; nil for TCP.
+  ///   - trunk: a link with many databases, in place of one for this alone.
+  ///   - name: what clients know the database by.
   /// - Throws: `ReplicaDatabase.Failure`, `DiskError`, `SQLiteError`.
   package init(
-    configuration: ReplicaConfiguration, loop: any EventLoop, link: UpstreamLink? = nil
+    configuration: ReplicaConfiguration, loop: any EventLoop, link: UpstreamLink? = nil,
+    trunk: Trunk? = nil, name: String = NodeContext.databaseNameDefault
   ) throws {
     options = configuration.options
+    self.trunk = trunk
+    self.name = name
     let path = configuration.databasePath
     let header = try ReplicaDatabase.inspect(path)
     try ReplicaFiles.completeRename(path)
-    ring = options.ship == nil ? TransactionRing(bytesMax: 0) : TransactionRing()
-    node = NodeIdentity.starting(name: options.name)
+    ring =
+      options.ship == nil
+      ? TransactionRing(bytesMax: 0)
+      : trunk == nil ? TransactionRing() : TransactionRing(bytesMax: Self.ringBytesMax)
+    node = trunk?.node ?? NodeIdentity.starting(name: options.name)
     let content = try ReplicaContent(
       path: path, database: try header.map { try ReplicaDatabase(path: path, header: $0) },
       ring: ring, loop: loop, logger: options.logger)
     upstream = Upstream(
       loop: loop, content: content, addresses: configuration.upstreams, node: node,
-      secret: options.secret, logger: options.logger,
-      link: link ?? connectByTCP(options.shipTransport))
+      secret: options.secret, logger: options.logger, name: name,
+      way: trunk.map { .trunk($0) } ?? .connection(link ?? connectByTCP(options.shipTransport)))
   }
+
+  /// The last commits that are kept in memory for the followers of one of many databases.
+  private static let ringBytesMax = 4 << 20
 
   /// The database, once there is one.
   package var database: ReplicaDatabase? { upstream.content.database }
@@ -70,6 +83,8 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
   /// - Parameter serve: called on the loop when what is here may be served: the first copy is
   ///   complete, or a database that had to wait for the upstream holds what that has. Not called for
   ///   a database that can be served at once.
+  ///
+  /// On a link with many databases it is followed only once somebody wakes it.
   package func follow(serve: @escaping (ReplicaDatabase) -> Void) throws {
     if let existing = database, existing.awaitsUpstream {
       let reason =
@@ -84,7 +99,7 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
       isRecovered.store(true, ordering: .releasing)
       serve(database)
     }
-    upstream.connect()
+    if trunk == nil { upstream.connect() }
   }
 
   /// Brings the page map up to date, before anything is applied or shipped onwards.
@@ -92,7 +107,9 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
     guard !isRecovered.exchange(true, ordering: .acquiringAndReleasing) else { return }
     if try database.recoverMap() { logger.info("the page map was made anew from the pages") }
     upstream.content.refresh()
-    upstream.content.onDoubt = { [self] count in doubt("\(count) pages of this replica are damaged") }
+    upstream.content.onDoubt = { [self] count in
+      doubt("\(count) pages of this replica are damaged")
+    }
     if database.isDoubtful {
       doubt("pages of this replica are not what it noted of them, and must be compared")
     }
@@ -120,25 +137,29 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
     }
     let checkpoints = ReplicaCheckpoints(
       database: database, loop: upstream.loop, framesMin: options.checkpointFrames, logger: logger)
-    let upstream = upstream
+    let (upstream, trunk) = (upstream, trunk)
     let scrubber = makeScrubber(database)
+    let contact: @Sendable () -> UInt64? = {
+      if let trunk { return trunk.contactMilliseconds }
+      return upstream.status.contactMilliseconds(now: monotonicNanoseconds())
+    }
     let shipServer = options.ship.flatMap { _ in pages }.map { pages in
       ShipServer(
         source: ShipSource(
           role: .replica, node: node, tracker: database.tracker, map: database.map, ring: ring,
-          pages: pages, primary: upstream, lineage: { upstream.status.lineage },
-          contactMilliseconds: {
-            upstream.status.contactMilliseconds(now: monotonicNanoseconds())
-              ?? ShipHeartbeat.noContactMilliseconds
-          }, doubt: { scrubber.request() }, health: health),
-        secret: options.secret, transport: options.shipTransport, logger: logger,
-        loop: shipLoop)
+          pages: pages, primary: upstream,
+          lineage: { trunk?.lineage ?? upstream.status.lineage },
+          contactMilliseconds: { contact() ?? ShipHeartbeat.noContactMilliseconds },
+          doubt: { scrubber.request() }, health: health),
+        secret: options.secret, transport: options.shipTransport,
+        asksForCredentials: options.verifier != nil, logger: logger, loop: shipLoop)
     }
     let context = NodeContext(
-      role: .replica, databasePath: database.path, tracker: database.tracker,
-      logWatch: database.logWatch, primary: upstream, limits: options.limits, health: health,
-      scrubber: scrubber, status: status, pages: { isReady() ? pages : nil },
-      contactMilliseconds: { upstream.status.contactMilliseconds(now: monotonicNanoseconds()) },
+      role: .replica, databasePath: database.path, databaseName: name, tracker: database.tracker,
+      logWatch: database.logWatch,
+      primary: options.verifier == nil ? AnonymousAccess(upstream) : upstream,
+      limits: options.limits, health: health, scrubber: scrubber, status: status,
+      pages: { isReady() ? pages : nil }, contactMilliseconds: contact,
       logger: logger)
     return Serving(
       database: database, context: context, shipServer: shipServer, checkpoints: checkpoints,
@@ -155,7 +176,7 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
       logger.error(
         "pages are damaged: they are fetched again, and nothing is served from this file meanwhile",
         metadata: ["count": "\(wrong.count)", "pages": "\(pages)"])
-      upstream.loop.execute {
+      upstream.loop.execute { [weak self] in
         self?.doubt("\(wrong.count) pages of this replica are damaged")
         upstream.repair(wrong)
       }
@@ -163,13 +184,17 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
   }
 
   /// From now on, what is applied is told to those whom `serving` serves.
-  package func attach(_ serving: Serving) {
+  ///
+  /// - Parameter published: told of it, too.
+  package func attach(_ serving: Serving, published: @escaping () -> Void = {}) {
     shipServer = serving.shipServer
     upstream.onPublish = {
       serving.shipServer?.notify()
       serving.checkpoints.consider()
+      published()
     }
-    upstream.onLineage = { serving.shipServer?.lineageChanged() }
+    // On a link with many databases it is that of the link.
+    if trunk == nil { upstream.onLineage = { serving.shipServer?.lineageChanged() } }
   }
 
   /// Ends the following, in good order.

@@ -206,18 +206,7 @@ public final class ReplicaService: Service, Sendable {
       position: position, listen: serving?.addresses.line.map(describe) ?? "off",
       sqliteVersion: SQLiteLibrary.version)
     status.uptimeMilliseconds = (monotonicNanoseconds() - started) / 1_000_000
-    var upstream = NodeStatus.Upstream(
-      address: above.address, state: NodeStatus.Upstream.State(rawValue: above.state) ?? .catchingUp
-    )
-    let now = monotonicNanoseconds()
-    upstream.lagTransactions =
-      above.head.rawValue - min(above.head.rawValue, position.txid.rawValue)
-    upstream.lagMilliseconds =
-      above.behindSinceNanoseconds.map { (now - min(now, $0)) / 1_000_000 } ?? 0
-    upstream.contactMilliseconds = contactMilliseconds
-    upstream.progress = above.progress
-    upstream.lastError = above.lastError
-    status.upstream = upstream
+    status.upstream = above.report(position, contactMilliseconds: contactMilliseconds)
     guard let serving else { return status }
     status.pageSize = serving.database.pageSize.bytes
     status.pageCount = serving.database.map.live.pageCount

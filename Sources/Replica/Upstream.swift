@@ -1,4 +1,5 @@
-// The link to the node above: connects, tries again with growing pauses, and carries requests up.
+// The link to the node above: connects, tries again with growing pauses, and carries requests up. On
+// a link with many databases it is a stream, which rests while the database does.
 
 import Logging
 import NIOCore
@@ -10,47 +11,39 @@ import WALShip
 /// The upstream side of a replica. All of it runs on the applier's event loop, apart from `submit`
 /// and `status`.
 final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop`
-  struct Status: Sendable {
-    var address = ""
-    var state = "connecting"
-    /// Monotonic time of the last message from upstream.
-    var heardNanoseconds: UInt64?
-    /// How old the upstream's own contact with the primary was then.
-    var contactMilliseconds: UInt64 = 0
-    var head = TXID.zero
-    var behindSinceNanoseconds: UInt64?
-    var progress: NodeStatus.CopyProgress?
-    var lastError: String?
-    var lineage: [DatabaseID] = []
-
-    /// The age of the last contact with the primary; nil before the first one.
-    func contactMilliseconds(now: UInt64) -> UInt64? {
-      guard let heardNanoseconds, contactMilliseconds < ShipHeartbeat.noContactMilliseconds else {
-        return nil
-      }
-      return (now - min(now, heardNanoseconds)) / 1_000_000 + contactMilliseconds
-    }
-  }
-
   private struct Waiting {
     var request: EngineRequest
     var loop: any EventLoop
     var completion: @Sendable (EngineResponse) -> Void
   }
 
+  /// How the node above is reached.
+  enum Way {
+    case connection(UpstreamLink)
+    /// A stream of a link with many databases.
+    case trunk(Trunk)
+  }
+
   let loop: any EventLoop
   let content: ReplicaContent
+  /// Of the database, on a link with many.
+  let name: String
   let node: NodeIdentity
   let secret: ShipSecret?
   let logger: Logger
   private let addresses: [NodeAddress]
-  private let link: UpstreamLink
+  private let way: Way
   private var nextAddress = 0
   private var failures = 0
   private var session: UpstreamSession?
   private var waiting: [UInt64: Waiting] = [:]
   private var nextRequest: UInt64 = 0
   private var isStopped = false
+  /// Requests that go out as soon as there is a stream.
+  private var queued: [Waiting] = []
+  private static let queuedMax = 1024
+  /// Those who wait until nothing is missing, or nothing can be had.
+  private var resting: [(Bool) -> Void] = []
   private let shared = Mutex(Status())
   /// The next connection asks for a comparison.
   var wantsComparison = false
@@ -63,9 +56,10 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
 
   init(
     loop: any EventLoop, content: ReplicaContent, addresses: [NodeAddress], node: NodeIdentity,
-    secret: ShipSecret?, logger: Logger, link: @escaping UpstreamLink = connectByTCP(nil)
+    secret: ShipSecret?, logger: Logger, name: String, way: Way
   ) {
-    self.link = link
+    self.way = way
+    self.name = name
     self.loop = loop
     self.content = content
     self.addresses = addresses
@@ -104,6 +98,11 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
     } catch {
       return ended(reason: "\(error)")
     }
+    let link: UpstreamLink
+    switch way {
+    case .connection(let way): link = way
+    case .trunk(let trunk): return openStream(trunk)
+    }
     let address = addresses[nextAddress % addresses.count]
     update { status in
       status.address = "\(address)"
@@ -113,15 +112,28 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
     link(address, loop) {
       let session = UpstreamSession(upstream: bound.value)
       bound.value.session = session
-      return session
+      return UpstreamConnection(session: session)
     }.whenFailure { error in bound.value.ended(reason: "\(address): \(brief(error))") }
+  }
+
+  private func openStream(_ trunk: Trunk) {
+    let session = UpstreamSession(upstream: self, isStream: true)
+    self.session = session
+    update { status in
+      status.address = trunk.address
+      status.state = "connecting"
+      status.isBusy = true
+    }
+    session.begin(trunk.stream(for: session, named: name))
   }
 
   /// The connection is over, or was never made.
   func ended(reason: String?) {
     session = nil
     content.abandon()
+    report()
     fail(reason)
+    rest(false)
     guard !isStopped else { return }
     nextAddress += 1
     failures += 1
@@ -147,11 +159,58 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
   /// Has damaged pages sent again; now, or as soon as there is a link.
   func repair(_ wrong: [WrongPage]) {
     content.note(damaged: wrong)
+    if case .trunk = way { wake() }
     do {
       try session?.repair()
     } catch {
       session?.fail(error)
     }
+  }
+
+  /// The database rests at the upstream, and this replica has all of it. What was sent and not
+  /// answered was not taken.
+  func parked() {
+    session = nil
+    failures = 0
+    content.abandon()
+    report()
+    update { $0.state = "idle" }
+    queued = waiting.sorted { $0.key < $1.key }.map(\.value) + queued
+    waiting = [:]
+    rest(true)
+    if !queued.isEmpty { connect() }
+  }
+
+  /// Tells the link where this replica stands, now that nothing more comes from the stream.
+  private func report() {
+    guard case .trunk(let trunk) = way else { return }
+    trunk.report(name, content.database?.tracker.position)
+  }
+
+  /// Follows again, if it does not.
+  func wake() { if session == nil { connect() } }
+
+  /// - Parameter then: called once: with true when nothing is missing that the upstream told of, with
+  ///   false when it cannot be had now.
+  func whenAtRest(_ then: @escaping (Bool) -> Void) {
+    resting.append(then)
+    checkRest()
+  }
+
+  /// Whether everything is here that the upstream told of.
+  func checkRest() {
+    guard let session, case .serving(let receiver) = session.phase,
+      case .streaming(let txid) = receiver.state, txid >= status.head,
+      content.database?.tracker.position.txid ?? .zero >= status.head
+    else { return }
+    rest(true)
+  }
+
+  private func rest(_ hasAll: Bool) {
+    update { $0.isBusy = false }
+    let told = resting
+    resting = []
+    for tell in told { tell(hasAll) }
   }
 
   func joined(_ welcome: ShipWelcome) {
@@ -174,12 +233,16 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
         "address": "\(status.address)", "plan": "\(welcome.plan)",
         "position": "\(welcome.position)",
       ])
+    let requests = queued
+    queued = []
+    for request in requests { send(request) }
   }
 
   func stop() {
     isStopped = true
     session?.close(reason: nil)
     fail("this node is stopping")
+    rest(false)
   }
 
   func update(_ change: (inout Status) -> Void) { shared.withLock { change(&$0) } }
@@ -188,6 +251,10 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
 
   private func send(_ waiting: Waiting) {
     guard let session, session.isServing else {
+      if case .trunk(let trunk) = way, trunk.isLinked, !isStopped, queued.count < Self.queuedMax {
+        queued.append(waiting)
+        return wake()
+      }
       let contact = status.lastError.map { " (\($0))" } ?? ""
       return answer(
         waiting,
@@ -240,5 +307,8 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
         : RequestError(.primaryUnavailable, why)
       answer(waiting, .failed(error))
     }
+    let unsent = queued
+    queued = []
+    for waiting in unsent { answer(waiting, .failed(RequestError(.primaryUnavailable, why))) }
   }
 }

@@ -10,7 +10,7 @@ import WALShip
 extension UpstreamSession {
   func receiveChallenge(_ body: ByteBuffer, _ nonce: [UInt8]) throws {
     let challenge = try ShipChallenge(decoding: body)
-    let ours = ShipProtocolVersion.lowest...ShipProtocolVersion.highest
+    let ours = ShipProtocolVersion.single
     guard ours.contains(challenge.version) else {
       return close(
         reason: "the upstream chose protocol \(challenge.version), this node speaks "
@@ -27,10 +27,13 @@ extension UpstreamSession {
     send(ShipMessage(.join, body: proven))
   }
 
-  func receiveWelcome(_ wrapped: ByteBuffer, _ nonces: [[UInt8]]) throws {
-    guard
-      let body = ShipProof.unwrap(wrapped, secret: upstream.secret, role: .welcome, nonces: nonces)
-    else { return close(reason: "the upstream does not know the ship secret") }
+  func receiveWelcome(_ wrapped: ByteBuffer, _ nonces: [[UInt8]]?) throws {
+    let unwrapped = nonces.map {
+      ShipProof.unwrap(wrapped, secret: upstream.secret, role: .welcome, nonces: $0)
+    }
+    guard let body = unwrapped ?? wrapped else {
+      return close(reason: "the upstream does not know the ship secret")
+    }
     let welcome = try ShipWelcome(decoding: body)
     guard !welcome.lineage.contains(upstream.node.id) else {
       return close(reason: "the upstream follows this node")
@@ -53,6 +56,7 @@ extension UpstreamSession {
       try adoptHistory(welcome)
       upstream.update { $0.state = "streaming" }
       try content.checkServing(head: welcome.position.txid)
+      upstream.checkRest()
       if !content.damaged.isEmpty { try repair() }
     case .copy: upstream.update { $0.state = "bootstrapping" }
     case .compare: compare(welcome.scope, keepsAside: leavesHistory(welcome))
@@ -121,7 +125,7 @@ extension UpstreamSession {
         for part in content.checksums(scope) {
           send(ShipMessage(.pageChecksums, body: part.encode()))
         }
-        context?.flush()
+        outlet?.flush()
       } catch {
         fail(error)
       }

@@ -1,5 +1,5 @@
-// One connection to the node above: the handshake, then whatever it sends, taken to the content of
-// this replica.
+// One conversation with the node above: the handshake, then whatever it sends, taken to the content
+// of this replica. It has a connection of its own, or a stream of one that carries many databases.
 
 import Logging
 import NIOCore
@@ -7,22 +7,21 @@ import Serving
 import Store
 import WALShip
 
-/// The handler of the upstream connection; all of it runs on the applier's event loop.
-final class UpstreamSession: ChannelInboundHandler {
-  typealias InboundIn = ByteBuffer
-  typealias OutboundOut = ByteBuffer
-
+/// What follows the upstream; all of it runs on the applier's event loop.
+final class UpstreamSession {
   enum Phase {
     case hello(nonce: [UInt8])
-    case join(nonces: [[UInt8]])
+    /// Without nonces the upstream has proven itself already.
+    case join(nonces: [[UInt8]]?)
     case serving(ShipReceiver)
     case closed
   }
 
   let upstream: Upstream
-  var context: ChannelHandlerContext?
+  var outlet: (any ShipOutlet)?
   var phase: Phase
-  var received = ByteBuffer()
+  /// On a stream, the link as a whole is watched.
+  let isStream: Bool
   var responses = FragmentAssembler(bytesMax: 64 << 20)
   var heardNanoseconds = monotonicNanoseconds()
   var epoch = Epoch(0)
@@ -33,29 +32,37 @@ final class UpstreamSession: ChannelInboundHandler {
   var comparisons = 0
   static let comparisonsMax = 3
 
-  init(upstream: Upstream) {
+  init(upstream: Upstream, isStream: Bool = false) {
     self.upstream = upstream
-    phase = .hello(nonce: ShipSecret.nonce())
+    self.isStream = isStream
+    phase = isStream ? .join(nonces: nil) : .hello(nonce: ShipSecret.nonce())
   }
 
   var isServing: Bool { if case .serving = phase { true } else { false } }
   var content: ReplicaContent { upstream.content }
 
-  // MARK: Channel
+  // MARK: Life
 
-  func channelActive(context: ChannelHandlerContext) {
-    self.context = context
-    if case .hello(let nonce) = phase {
+  /// The upstream can be spoken to.
+  func begin(_ outlet: any ShipOutlet) {
+    self.outlet = outlet
+    switch phase {
+    case .hello(let nonce):
       send(ShipMessage(.hello, body: ShipHello(nonce: nonce).encode()))
-      context.flush()
+    case .join:
+      let join = content.join(upstream.node, wantsComparison: upstream.wantsComparison)
+      send(ShipMessage(.open, body: ShipOpen(name: upstream.name, join: join).encode()))
+    case .serving, .closed: break
     }
-    let session = NIOLoopBound(self, eventLoop: context.eventLoop)
-    timer = context.eventLoop.scheduleRepeatedTask(
+    outlet.flush()
+    let session = NIOLoopBound(self, eventLoop: upstream.loop)
+    timer = upstream.loop.scheduleRepeatedTask(
       initialDelay: .seconds(1), delay: .seconds(1)
     ) { _ in session.value.tick() }
   }
 
-  func channelInactive(context: ChannelHandlerContext) {
+  /// The connection is over.
+  func lost() {
     if case .hello = phase {
       close(reason: "the upstream closed the link at once: does it want TLS (--tls-ca)?")
     } else {
@@ -63,23 +70,22 @@ final class UpstreamSession: ChannelInboundHandler {
     }
   }
 
-  func errorCaught(context: ChannelHandlerContext, error: any Error) { close(reason: brief(error)) }
-
-  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-    var bytes = unwrapInboundIn(data)
+  /// Takes a message; after an error the session is over.
+  func take(_ message: ShipMessage) {
     heardNanoseconds = monotonicNanoseconds()
-    received.writeBuffer(&bytes)
     do {
-      while let message = try received.readShipMessage() { try receive(message) }
+      try receive(message)
     } catch {
       fail(error)
     }
-    received.discardReadBytes()
   }
 
   /// One publish and one acknowledgement for all that was read in one go.
-  func channelReadComplete(context: ChannelHandlerContext) {
-    guard isServing else { return context.flush() }
+  func readComplete() {
+    guard isServing else {
+      outlet?.flush()
+      return
+    }
     do {
       try publish()
     } catch {
@@ -87,7 +93,7 @@ final class UpstreamSession: ChannelInboundHandler {
     }
     if hasUnacknowledged { acknowledge(.acknowledge) }
     upstream.update { [heardNanoseconds] in $0.heardNanoseconds = heardNanoseconds }
-    context.flush()
+    outlet?.flush()
   }
 
   func fail(_ error: any Error) {
@@ -100,22 +106,35 @@ final class UpstreamSession: ChannelInboundHandler {
     if case .closed = phase { return }
     phase = .closed
     timer?.cancel()
-    context?.close(promise: nil)
-    context = nil
+    outlet?.close(ShipEnd(.closed))
+    outlet = nil
     upstream.ended(reason: self.reason ?? reason)
+  }
+
+  /// The upstream has ended the stream.
+  func ended(_ end: ShipEnd) {
+    switch (end.reason, phase) {
+    case (.parked, .serving):
+      phase = .closed
+      timer?.cancel()
+      outlet?.close(end)
+      outlet = nil
+      upstream.parked()
+    default: close(reason: end.message.isEmpty ? "the upstream closed the link" : end.message)
+    }
   }
 
   func tick() {
     let silence = (monotonicNanoseconds() - heardNanoseconds) / 1_000_000_000
     let limit =
       isServing ? ShipTiming.silenceSecondsMax : ShipTiming.handshakeSecondsMax
-    if silence >= UInt64(limit) {
+    if !isStream || !isServing, silence >= UInt64(limit) {
       return close(reason: "the upstream fell silent for \(silence) s")
     }
     ticks += 1
-    if isServing, ticks % ShipTiming.heartbeatSecondsUp == 0 {
+    if isServing, !isStream, ticks % ShipTiming.heartbeatSecondsUp == 0 {
       acknowledge(.heartbeat)
-      context?.flush()
+      outlet?.flush()
     }
   }
 
@@ -209,7 +228,7 @@ final class UpstreamSession: ChannelInboundHandler {
     for piece in ShipFragment.split(request.encode(), request: number) {
       send(ShipMessage(.request, body: piece.encode()))
     }
-    context?.flush()
+    outlet?.flush()
   }
 
   func acknowledge(_ kind: ShipMessageKind) {
@@ -223,7 +242,7 @@ final class UpstreamSession: ChannelInboundHandler {
   func send(_ message: ShipMessage) {
     var bytes = ByteBuffer()
     bytes.writeShipMessage(message)
-    context?.write(wrapOutboundOut(bytes), promise: nil)
+    outlet?.write(bytes)
   }
 
   // MARK: Status
@@ -248,6 +267,7 @@ final class UpstreamSession: ChannelInboundHandler {
         status.behindSinceNanoseconds = nil
       }
     }
+    upstream.checkRest()
   }
 
   func reportProgress() {

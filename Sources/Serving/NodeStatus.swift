@@ -10,7 +10,8 @@ public struct NodeStatus: Sendable {
   /// The node that this one follows.
   public struct Upstream: Sendable {
     public enum State: String, Sendable {
-      case streaming, connecting, bootstrapping
+      /// `idle`: all is here, and the database rests above.
+      case streaming, connecting, bootstrapping, idle
       case catchingUp = "catching up"
     }
     public var address: String

@@ -26,6 +26,9 @@ public struct ServingLimits: Equatable, Sendable {
   public var httpRequestMilliseconds = 10_000
   /// How long an HTTP connection may be idle.
   public var httpIdleMilliseconds = 60_000
+  /// How long the answer to an HTTP client may take to begin that sends nothing more: mostly it is
+  /// gone, and its statement need not go on.
+  public var httpHalfClosedMilliseconds = 1000
   /// How long a stop waits for requests that are being worked on.
   public var drainMilliseconds = 5000
 
@@ -69,6 +72,9 @@ public struct ServingLimits: Equatable, Sendable {
   public var turnMicrosecondsMax: UInt64 = 2000
   /// Compiled statements that each reading connection keeps.
   public var statementCacheMax = 256
+  /// Pages that the reading connection of each event loop keeps, in KiB; SQLite's own default is
+  /// 2000. A page that is not kept is a call of the system for almost every read by key.
+  public var loopCacheKibibytes = 8192
   /// Threads for reads that are slow, large, or part of a transaction.
   public var readersMax = 64
   /// Reads that wait for one of them.

@@ -55,7 +55,9 @@ public final class DataFolder: Sendable {
   private static let databaseEnd = ".db"
   private static let droppedEnd = ".dropped"
   private static let forkingEnd = ".forking"
+  private static let incomingEnd = ".db-incoming"
   private static let lockName = ".edge-sql-lock"
+  private static let identityName = ".edge-sql-catalogue"
 
   /// Takes the folder, which is made if need be, and finishes what a crash cut off.
   public init(path: String) throws {
@@ -70,12 +72,44 @@ public final class DataFolder: Sendable {
     }
   }
 
+  /// Gives the folder back, once nothing in it is open.
+  public func leave() { lock.unlock() }
+
   /// The databases that are there now.
   public func names() -> [DatabaseName] {
     Disk.names(in: path).compactMap { file in
       guard let name = Self.name(file, Self.databaseEnd), contains(name) else { return nil }
       return name
     }
+  }
+
+  /// Databases of which there is no more than a part of a first copy.
+  public func incompleteNames() -> [DatabaseName] {
+    Disk.names(in: path).compactMap { file in
+      guard let name = Self.name(file, Self.incomingEnd), !contains(name) else { return nil }
+      return name
+    }
+  }
+
+  /// Which folder this is, or is a copy of: a replica does not follow another one, which would have
+  /// it remove what it holds. Nil before it was noted.
+  public var identity: DatabaseID? {
+    guard let bytes = try? Disk.readPrefix(of: "\(path)/\(Self.identityName)", count: 32) else {
+      return nil
+    }
+    return DatabaseID(String(decoding: bytes, as: UTF8.self))
+  }
+
+  /// Notes which folder this is, durably.
+  public func adopt(_ identity: DatabaseID) throws(DiskError) {
+    try Disk.replace(
+      "\(path)/\(Self.identityName)", with: Array("\(identity)\n".utf8))
+  }
+
+  /// Removes all databases and what is known of them.
+  public func removeAll() throws(DiskError) {
+    for name in names() + incompleteNames() { try drop(name) }
+    try Disk.remove("\(path)/\(Self.identityName)")
   }
 
   public func contains(_ name: DatabaseName) -> Bool { Disk.isRegularFile(databasePath(name)) }

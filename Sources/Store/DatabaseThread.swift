@@ -66,16 +66,19 @@ public final class DatabaseThread: @unchecked Sendable {  // the queue is used u
   @discardableResult
   public func submit(_ job: @escaping Job) -> Bool {
     pthread_mutex_lock(lock)
-    defer { pthread_mutex_unlock(lock) }
-    guard !isStopping else { return false }
+    guard !isStopping else {
+      pthread_mutex_unlock(lock)
+      return false
+    }
     jobs.append(job)
     if let machine = Machine.substitute {
       machine.hasJobs(self)
     } else if !isStarted {
       start()
-    } else {
-      pthread_cond_signal(wake)
     }
+    pthread_mutex_unlock(lock)
+    // The thread that wakes finds the lock free.
+    pthread_cond_signal(wake)
     return true
   }
 

@@ -24,7 +24,8 @@ final class LogCopier {
     connection = try Connection(path: path, mode: .readWrite)
     connection.setBusyTimeout(milliseconds: 1000)
     connection.keepLog()
-    _ = try connection.query("SELECT rootpage FROM sqlite_schema LIMIT 1")
+    connection.ignoreSchema()
+    _ = try connection.query(Connection.snapshotProbe)
     index = try WALIndex(connection: connection)
     log = try LogFile(databasePath: path, pageSize: pageSize, writable: true)
   }

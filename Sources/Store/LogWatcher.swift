@@ -28,8 +28,10 @@ public final class LogWatcher: @unchecked Sendable {  // `logs` is used under it
 
   /// A safety net below the kernel's events: shared memory is looked at this often at least.
   private static let idleMilliseconds: Int32 = 100
-  /// After an event the commit itself can come a little later, at the end of the writer's fsync.
-  fileprivate static let settleRounds = 40
+  /// After an event the commit itself can come a little later, at the end of the writer's fsync:
+  /// it is looked for at once, and then less and less often.
+  private static let settleMilliseconds: [Int32] = [1, 1, 1, 1, 2, 2, 3, 4, 6, 8, 12, 16]
+  fileprivate static let settleRounds = settleMilliseconds.count
   /// How often a header may be met in the middle of being written before its writer is taken for
   /// dead, if it does not hold the lock.
   fileprivate static let patience = 2
@@ -87,8 +89,10 @@ public final class LogWatcher: @unchecked Sendable {  // `logs` is used under it
   private func run() {
     var pause = Self.pauseMicroseconds.lowerBound
     while !isStopped.load(ordering: .acquiring) {
-      let isSettling = logs.withLock { $0.values.contains { $0.quiet > 0 } }
-      let hasEvent = wait(milliseconds: isSettling ? 1 : Self.idleMilliseconds)
+      let roundsLeft = logs.withLock { $0.values.lazy.map(\.quiet).max() ?? 0 }
+      let hasEvent = wait(
+        milliseconds: roundsLeft > 0
+          ? Self.settleMilliseconds[Self.settleRounds - roundsLeft] : Self.idleMilliseconds)
       let written = hasEvent ? drain() : []
       // Own commits cause events, too: give them a moment to be captured, and bundle a burst.
       if hasEvent { usleep(pause) }

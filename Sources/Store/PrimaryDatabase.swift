@@ -137,6 +137,8 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
     try log.file.sync(.syncLog)
     // The same goes for its name, which SQLite syncs only with the first commit of its own.
     try Disk.syncDirectory(of: path)
+    // From now on what is durable of the map is not where the database stands, until it is closed.
+    try map.noteOpen()
     let live = map.live
     let history = map.base.history
     try DatabaseIdentity(map).save(path)

@@ -27,9 +27,9 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
   private let isTrusted: Bool
   /// Pages that recovery found to be other than the map of the same transaction says.
   private(set) var unexplainedPages = 0
-  /// Recovery took pages for right because nobody here could tell: they are served again, and passed
-  /// on, once they were compared with the upstream's.
-  public private(set) var isDoubtful = false
+  /// Pages are not what the map said, and it was changed to say what they are: they are served
+  /// again, and passed on, once they were compared with the upstream's.
+  public private(set) var isDoubtful: Bool
 
   public enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
     case foreignFile(String)
@@ -92,7 +92,8 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
       to: Position(database: identity, epoch: stamp.epoch, txid: stamp.txid, checksum: .empty),
       at: injector.place)
     // After a power loss the last frames may be gone, and nobody knows how many there were.
-    isTrusted = !mapIsNew && (map.isOfThisBoot || map.base.isClean)
+    isDoubtful = map.base.isDoubtful
+    isTrusted = !mapIsNew && !isDoubtful && (map.isOfThisBoot || map.base.isClean)
     // A rewind can have left a later number behind, of an epoch that is gone.
     if isTrusted, stamp.epoch == map.base.history.current {
       served = max(map.live.txid, map.base.txid)
@@ -154,7 +155,6 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     } else {
       let differing = try scanPages()
       if isCurrent { unexplainedPages = differing }
-      isDoubtful = differing > 0 && !awaitsUpstream
     }
     var position = tracker.position
     position.checksum = map.live.checksum
@@ -179,6 +179,8 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     }
     let txid = tracker.position.txid
     let scan = try recovery.scan(header, pageCount: try pageCount(header))
+    // What waits for its upstream is found out by it.
+    if scan.differing > 0, !awaitsUpstream { try noteDoubt() }
     try recovery.apply(scan, txid: txid, place: header.place)
     try map.update { $0.live.txid = txid }
     var position = tracker.position
@@ -189,6 +191,7 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
 
   /// Notes what the bytes of some pages really are, before all pages are compared.
   public func correctMap(_ wrong: [WrongPage]) throws {
+    if !wrong.isEmpty { try noteDoubt() }
     try map.update { editor in
       for page in wrong {
         try editor.set(page.pgno, PageMapEntry(txid: page.entry.txid, checksum: page.found))
@@ -224,8 +227,22 @@ public final class ReplicaDatabase: @unchecked Sendable {  // see the comments
     try map.saveBase(base)
   }
 
+  /// Notes, before the map says of damaged pages that they are right, that they may not be.
+  private func noteDoubt() throws {
+    isDoubtful = true
+    guard !map.base.isDoubtful else { return }
+    var base = map.base
+    base.isDoubtful = true
+    try map.saveBase(base)
+  }
+
   /// The file holds what the upstream has, whoever wrote to it before.
-  public func healed() {
+  public func healed() throws {
+    if map.base.isDoubtful {
+      var base = map.base
+      base.isDoubtful = false
+      try map.saveBase(base)
+    }
     isForeign = false
     isDoubtful = false
     unexplainedPages = 0

@@ -81,6 +81,9 @@ public enum RoleChange {
     guard database.unexplainedPages == 0 else {
       throw Failure.unsound(path, "\(database.unexplainedPages) pages changed by themselves")
     }
+    guard !database.isDoubtful else {
+      throw Failure.unsound(path, "pages changed by themselves, and were not compared since")
+    }
     let map = database.map
     guard map.identity.database.low != 0 else { throw Failure.neverConnected(path) }
     if !isNew {

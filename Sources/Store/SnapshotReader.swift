@@ -92,7 +92,8 @@ public final class SnapshotPin {
   public init(path: String, pageSize: PageSize) throws {
     connection = try Connection(path: path, mode: .readOnly)
     connection.setBusyTimeout(milliseconds: 1000)
-    probe = try connection.prepare("SELECT rootpage FROM sqlite_schema LIMIT 1")
+    connection.ignoreSchema()
+    probe = try connection.prepare(Connection.snapshotProbe)
     _ = try probe.step()
     probe.reset()
     guard try connection.query("PRAGMA journal_mode").first?.first == .text("wal") else {

@@ -95,6 +95,9 @@ public struct PageMapBase: Hashable, Sendable {
   public var pageCount: UInt32
   /// Set by an orderly stop: the file was complete and the WAL empty or as named by `place`.
   public var isClean: Bool
+  /// Set while a replica's entries may say of damaged pages that they are right: until they were
+  /// compared with the upstream's.
+  public var isDoubtful = false
   /// Identifies the run of the operating system: within one, writes to the map survive the end of a
   /// process.
   public var bootID: [UInt8] = []
@@ -125,7 +128,7 @@ public struct PageMapBase: Hashable, Sendable {
     var writer = FixedWriter(buffer)
     writer.write(sequence)
     writer.write(history.current.rawValue)
-    writer.write(isClean ? 1 : 0 as UInt32)
+    writer.write((isClean ? 1 : 0) | (isDoubtful ? 2 : 0) as UInt32)
     writer.write(txid.rawValue)
     writer.write(checksum.rawValue)
     writer.write(place.salts.first)
@@ -169,6 +172,7 @@ public struct PageMapBase: Hashable, Sendable {
     }
     history = EpochHistory(current: Epoch(current), forks: forks)
     isClean = flags & 1 != 0
+    isDoubtful = flags & 2 != 0
     guard sequence <= Self.sequenceMax, txid <= TXID.max else { return nil }
     guard history.current <= Epoch.max, superseding <= Epoch.max else { return nil }
   }

@@ -43,25 +43,6 @@ private func withDataNode(
   await node.service.stop()
 }
 
-extension LineConnection {
-  /// A request to one database, which must succeed.
-  @discardableResult
-  fileprivate func run(_ sql: String, in database: String) throws -> Answer {
-    try run(sql, [], [("db", .string(database))])
-  }
-
-  fileprivate func command(_ line: String) throws {
-    let answer = try request(line)
-    if let code = answer.error { throw TestFailure("\(line): \(code): \(answer.message)") }
-  }
-
-  fileprivate var databases: [String] {
-    get throws {
-      try request(".databases").json["databases"]?.elements.compactMap(\.text) ?? []
-    }
-  }
-}
-
 @Suite(.services) struct ManyDatabasesTests {
   @Test func databasesAreMadeAndChosen() async throws {
     let directory = try TestDirectory()

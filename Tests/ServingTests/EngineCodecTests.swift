@@ -29,6 +29,7 @@ import WALShip
     keyed.enforcesForeignKeys = false
     var reading = EngineRequest(.program(program))
     reading.access = .read
+    reading.isAnonymous = true
     var plain = StreamProgram(steps: [ProgramStep(.autocommit)])
     plain.isReading = true
     return [

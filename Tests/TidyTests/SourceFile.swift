@@ -75,6 +75,7 @@ enum Repository {
   static let documents =
     files(below: "docs", suffixes: [".md"])
     + ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Benchmarks/README.md"].compactMap(file)
+  static let patches = files(below: "Tests/Mutants", suffixes: [".patch"])
   static let scripts =
     files(below: "Scripts", suffixes: [".sh"])
     + ["Makefile", ".ci/run", "Package.swift"].compactMap(file)

@@ -108,6 +108,42 @@ int floor_select(floor_database *database, int count, uint32_t rows) {
   return code;
 }
 
+/* 80 words of a small vocabulary: about half of it goes away when it is compressed, as with most text. */
+static int make_text(floor_database *database, char *text) {
+  static const char *const words[] = {
+      "the",     "water",  "station", "and",    "measured", "in",       "replica", "north",
+      "every",   "hour",   "with",    "bridge", "under",    "morning",  "signal",  "from",
+      "harbour", "report", "clear",   "which",  "line",     "between",  "train",   "two",
+      "found",   "valley", "at",      "before", "repair",   "pressure", "was",     "new"};
+  int length = 0;
+  for (int word = 0; word < 80; word++) {
+    const char *next_word = words[next(database) % 32];
+    while (*next_word) text[length++] = *next_word++;
+    text[length++] = ' ';
+    if (word % 16 == 0)
+      for (int digit = 0; digit < 4; digit++) text[length++] = (char)('0' + next(database) % 10);
+  }
+  return length;
+}
+
+int floor_fill(floor_database *database, int megabytes) {
+  sqlite3_stmt *insert = NULL;
+  char text[2048];
+  int code = floor_execute(database, "BEGIN; CREATE TABLE doc(id INTEGER PRIMARY KEY, title TEXT, body TEXT)");
+  if (code == SQLITE_OK) code = prepare(database, &insert, "INSERT INTO doc(title, body) VALUES ('a report', ?)");
+  int64_t left = (int64_t)megabytes * 1000000;
+  while (code == SQLITE_OK && left > 0) {
+    int length = make_text(database, text);
+    sqlite3_bind_text(insert, 1, text, length, SQLITE_STATIC);
+    sqlite3_step(insert);
+    code = sqlite3_reset(insert);
+    left -= length + 60;
+  }
+  sqlite3_finalize(insert);
+  if (code == SQLITE_OK) code = floor_execute(database, "COMMIT");
+  return code;
+}
+
 uint8_t *floor_pages(floor_database *database, int64_t *bytes) {
   sqlite3_int64 size = 0;
   unsigned char *pages = sqlite3_serialize(database->handle, "main", &size, 0);

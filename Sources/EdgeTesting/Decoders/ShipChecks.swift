@@ -80,10 +80,26 @@ extension DecoderCheck {
       case .request, .response: try again(body, { try ShipFragment(decoding: $0) }) { $0.encode() }
       case .resynchronize:
         try again(body, { try ShipResynchronize(decoding: $0) }) { $0.encode() }
+      case .attach, .catalogue, .news, .listed, .open, .end, .window: try checkTrunk(kind, body)
       case nil: break
       }
     } catch is ShipProtocolError {
       // Refused, as it may be.
+    }
+  }
+
+  /// Those of links with many databases.
+  private static func checkTrunk(_ kind: ShipMessageKind?, _ body: ByteBuffer) throws {
+    switch kind {
+    case .attach:
+      try again(body, { try ShipAttach(decoding: $0) }) { $0.encode() }
+      _ = try ShipAttach(decoding: body).filter.matches("eu-a_1")
+    case .catalogue: try again(body, { try ShipCatalogue(decoding: $0) }) { $0.encode() }
+    case .news: try again(body, { try ShipNews(decoding: $0) }) { $0.encode() }
+    case .open: try again(body, { try ShipOpen(decoding: $0) }) { $0.encode() }
+    case .end: _ = try ShipEnd(decoding: body)  // repairs its text, so it need not stay
+    case .window: try again(body, { try ShipWindow(decoding: $0) }) { $0.encode() }
+    default: break
     }
   }
 

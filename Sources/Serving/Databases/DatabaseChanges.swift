@@ -12,6 +12,11 @@ extension OnDemandDatabases: DatabaseAdministration {
     _ change: DatabaseChange, on loop: any EventLoop,
     completion: @escaping @Sendable (RequestError?) -> Void
   ) {
+    guard role == .primary else {
+      let refused = RequestError(
+        .notAllowed, "this is a replica: databases are made and removed at the primary")
+      return loop.execute { completion(refused) }
+    }
     Task {
       var failure: RequestError?
       do {
@@ -41,11 +46,12 @@ extension OnDemandDatabases: DatabaseAdministration {
     do {
       let database = try await keeper.open(name)
       state.withLock { _ = $0.names.insert(name) }
+      catalogue.set(name, database.node.tracker.position)
       opened(name, database)
     } catch {
       // What there is of it is nobody's.
       try? await keeper.drop(name)
-      free(name)
+      forget(name)
       throw error
     }
   }
@@ -64,8 +70,7 @@ extension OnDemandDatabases: DatabaseAdministration {
       return nil
     }
     if let (name, opened) = evicted {
-      await opened.database.close()
-      closed(name)
+      await closeUnlessUsed(name, opened)
     }
     if let failure { throw failure }
   }
@@ -87,10 +92,11 @@ extension OnDemandDatabases: DatabaseAdministration {
       // Opened once, so that what is answered is a database and not only a file.
       let database = try await keeper.open(name)
       state.withLock { _ = $0.names.insert(name) }
+      catalogue.set(name, database.node.tracker.position)
       self.opened(name, database)
     } catch {
       try? await keeper.drop(name)
-      free(name)
+      forget(name)
       throw error
     }
     withExtendedLifetime(lease) {}
@@ -115,17 +121,33 @@ extension OnDemandDatabases: DatabaseAdministration {
   /// Removes a database. Those who do nothing with it now lose it; requests and transactions that
   /// are under way are waited for, and when they take too long nothing is removed.
   private func drop(_ name: DatabaseName) async throws {
-    let opened = try await seize(name)
+    try await remove(name, milliseconds: Self.dropMilliseconds, mustBeKnown: true)
+  }
+
+  /// Removes a database that the upstream does not have any more, however long those take who have a
+  /// transaction open; nobody else gets it meanwhile.
+  public func removeFollowed(_ name: DatabaseName) async throws {
+    guard keeper.exists(name) else { return }
+    try await remove(name, milliseconds: nil, mustBeKnown: false)
+  }
+
+  private func remove(
+    _ name: DatabaseName, milliseconds: UInt64?, mustBeKnown: Bool
+  ) async throws {
+    let opened = try await seize(name, milliseconds: milliseconds, mustBeKnown: mustBeKnown)
     await opened?.database.close()
     do {
       try await keeper.drop(name)
     } catch {
-      state.withLock { state in
-        if !keeper.exists(name) { state.names.remove(name) }
-        state.entries[name] = nil
-      }
+      if !keeper.exists(name) { forget(name) } else { free(name) }
       throw error
     }
+    forget(name)
+  }
+
+  /// While the name is still taken: what is made under it afterwards is told of afterwards.
+  private func forget(_ name: DatabaseName) {
+    catalogue.remove(name)
     state.withLock { state in
       state.names.remove(name)
       state.entries[name] = nil
@@ -133,13 +155,19 @@ extension OnDemandDatabases: DatabaseAdministration {
   }
 
   /// Takes a database away from everybody.
-  private func seize(_ name: DatabaseName) async throws -> Opened? {
-    let end = monotonicNanoseconds() + Self.dropMilliseconds * 1_000_000
+  ///
+  /// - Parameter milliseconds: how long others are waited for; nil for as long as it takes.
+  private func seize(
+    _ name: DatabaseName, milliseconds: UInt64?, mustBeKnown: Bool
+  ) async throws -> Opened? {
+    let end = milliseconds.map { monotonicNanoseconds() + $0 * 1_000_000 }
     while true {
-      let isLate = monotonicNanoseconds() >= end
+      let isLate = end.map { monotonicNanoseconds() >= $0 } ?? false
       let seizure: Seizure = state.withLock { state in
         guard !state.isStopped else { return .failed(Self.stopping) }
-        guard state.names.contains(name) else { return .failed(.unknownDatabase(name.text)) }
+        guard state.names.contains(name) || !mustBeKnown else {
+          return .failed(.unknownDatabase(name.text))
+        }
         guard let entry = state.entries[name] else {
           state.entries[name] = Entry(phase: .changing)
           return .seized(nil)
@@ -160,7 +188,7 @@ extension OnDemandDatabases: DatabaseAdministration {
     }
   }
 
-  private static func inUse(_ name: DatabaseName) -> RequestError {
+  static func inUse(_ name: DatabaseName) -> RequestError {
     RequestError(
       code: "SQLITE_BUSY", message: "database \(name) is in use: it was not removed", retry: true)
   }

@@ -68,10 +68,33 @@ public enum DatabaseChange: Equatable, Sendable {
   }
 }
 
+/// The link of a replica with many databases to the node above.
+public struct LinkStatus: Equatable, Sendable {
+  public var address: String
+  public var isLinked: Bool
+  /// Databases that are followed at this moment; the others rest.
+  public var followed: Int
+  public var contactMilliseconds: UInt64?
+  public var lastError: String?
+
+  public init(
+    address: String, isLinked: Bool, followed: Int, contactMilliseconds: UInt64?,
+    lastError: String?
+  ) {
+    self.address = address
+    self.isLinked = isLinked
+    self.followed = followed
+    self.contactMilliseconds = contactMilliseconds
+    self.lastError = lastError
+  }
+}
+
 /// Makes and removes databases. Safe to use from any thread.
 public protocol DatabaseAdministration: Sendable {
   var role: NodeRole { get }
   var counts: (databases: Int, open: Int) { get }
+  /// The link above, on a replica.
+  var link: LinkStatus? { get }
 
   /// - Parameter completion: called once, on `loop`; without an error the change is durable.
   func perform(

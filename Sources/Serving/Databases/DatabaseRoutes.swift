@@ -80,7 +80,7 @@ extension HTTPCall {
     let status: HTTPResponseStatus =
       switch ErrorCode(rawValue: error.code) {
       case .badRequest: .badRequest
-      case .authDenied: .forbidden
+      case .authDenied, .notAllowed: .forbidden
       case .databaseNotFound: .notFound
       case .databaseExists: .conflict
       case nil where error.code == "SQLITE_BUSY": .conflict

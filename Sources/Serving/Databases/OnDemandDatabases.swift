@@ -52,25 +52,30 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
   }
 
   let keeper: any DatabaseKeeper
+  public let catalogue: DatabaseCatalogue
   let limits: Limits
   let logger: Logger
   public let role: NodeRole
   let state = Mutex(State())
+  let hooks = Mutex(Hooks())
   private let sweeper = Mutex<RepeatedTask?>(nil)
 
   /// Requests that wait for one database to open.
   private static let waitersMax = 4096
 
-  /// - Parameter timers: a loop for the looks at what is idle.
+  /// - Parameters:
+  ///   - names: the databases that clients can have.
+  ///   - timers: a loop for the looks at what is idle.
   public init(
-    keeper: any DatabaseKeeper, role: NodeRole, limits: Limits, timers: any EventLoop,
-    logger: Logger
+    keeper: any DatabaseKeeper, names: [DatabaseName], catalogue: DatabaseCatalogue,
+    role: NodeRole, limits: Limits, timers: any EventLoop, logger: Logger
   ) {
     self.keeper = keeper
+    self.catalogue = catalogue
     self.role = role
     self.limits = limits
     self.logger = logger
-    state.withLock { $0.names = Set(keeper.names()) }
+    state.withLock { $0.names = Set(names) }
     let pause = TimeAmount.milliseconds(Int64(max(10, min(1000, limits.idleMilliseconds / 4))))
     let task = timers.scheduleRepeatedTask(initialDelay: pause, delay: pause) { [weak self] task in
       guard let self else { return task.cancel() }
@@ -91,6 +96,9 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
 
   // MARK: Leases
 
+  /// Who opens a database: for followers, room is kept for clients.
+  enum Purpose { case client, follower }
+
   private enum Step {
     case lease(Opened)
     case open
@@ -104,21 +112,29 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
   ) {
     let text = text ?? defaultName
     guard let name = DatabaseName(text) else { return completion(.failure(.unknownDatabase(text))) }
+    acquire(name, for: .client, on: loop, completion)
+  }
+
+  func acquire(
+    _ name: DatabaseName, for purpose: Purpose, on loop: any EventLoop,
+    _ completion: @escaping @Sendable (Result<DatabaseLease, RequestError>) -> Void
+  ) {
     let waiter = Waiter(loop: loop, completion: completion)
     var evicted: (DatabaseName, Opened)?
     let step: Step = state.withLock { state in
       guard !state.isStopped else { return .failed(Self.stopping) }
-      guard state.names.contains(name) else { return .failed(.unknownDatabase(text)) }
+      guard state.names.contains(name) else { return .failed(absence(of: name)) }
       guard let entry = state.entries[name] else {
-        guard makeRoom(&state, &evicted) else { return .failed(tooManyOpen) }
+        guard makeRoom(&state, &evicted, leaves: purpose == .follower ? limits.openMax / 4 : 0)
+        else { return .failed(tooManyOpen) }
         state.entries[name] = Entry(phase: .opening, waiters: [waiter])
         return .open
       }
       switch entry.phase {
-      case .changing: return .failed(.unknownDatabase(text))
+      case .changing: return .failed(absence(of: name))
       case .open(let opened):
         guard !opened.isRevoked.load(ordering: .relaxed) else {
-          return .failed(.unknownDatabase(text))
+          return .failed(.unknownDatabase(name.text))
         }
         state.entries[name]?.leases += 1
         return .lease(opened)
@@ -177,7 +193,10 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
 
   /// Hands an open database to those who wait for it.
   func opened(_ name: DatabaseName, _ database: any OpenDatabase) {
-    let opened = Opened(database)
+    stayOpen(name, Opened(database))
+  }
+
+  private func stayOpen(_ name: DatabaseName, _ opened: Opened) {
     let now = monotonicNanoseconds()
     let waiters = state.withLock { state in
       let waiters = state.entries[name]?.waiters ?? []
@@ -192,15 +211,21 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
   }
 
   /// Lets another database be opened, if need be in the place of the one unused longest.
-  func makeRoom(_ state: inout State, _ evicted: inout (DatabaseName, Opened)?) -> Bool {
+  ///
+  /// - Parameter leaves: so many places are kept for others.
+  func makeRoom(
+    _ state: inout State, _ evicted: inout (DatabaseName, Opened)?, leaves spare: Int = 0
+  ) -> Bool {
     let count = state.entries.values.count { entry in
       switch entry.phase {
       case .opening, .open, .changing: true
       case .closing: false
       }
     }
-    guard count >= limits.openMax else { return true }
-    let unused = state.entries.filter { $0.value.leases == 0 && $0.value.opened != nil }
+    guard count >= limits.openMax - spare else { return true }
+    let unused = state.entries.filter {
+      $0.value.leases == 0 && $0.value.opened?.database.isAtRest ?? false
+    }
     guard
       let oldest = unused.min(by: { $0.value.usedNanoseconds < $1.value.usedNanoseconds }),
       let opened = oldest.value.opened
@@ -217,9 +242,9 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
     let limit = UInt64(limits.idleMilliseconds) * 1_000_000
     let idle = state.withLock { state in
       state.entries.compactMap { name, entry -> (DatabaseName, Opened)? in
-        guard entry.leases == 0, now - min(now, entry.usedNanoseconds) >= limit,
-          let opened = entry.opened
-        else { return nil }
+        guard entry.leases == 0, let opened = entry.opened else { return nil }
+        let used = max(entry.usedNanoseconds, opened.database.usedNanoseconds)
+        guard now - min(now, used) >= limit, opened.database.isAtRest else { return nil }
         state.entries[name]?.phase = .closing
         return (name, opened)
       }
@@ -229,10 +254,14 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
 
   /// Closes a database that is marked so; those who came meanwhile get it opened again.
   private func close(_ name: DatabaseName, _ opened: Opened) {
-    Task {
-      await opened.database.close()
-      closed(name)
-    }
+    Task { await closeUnlessUsed(name, opened) }
+  }
+
+  /// It stays open when a follower has just sent something.
+  func closeUnlessUsed(_ name: DatabaseName, _ opened: Opened) async {
+    guard await opened.database.letFollowersGo() else { return stayOpen(name, opened) }
+    await opened.database.close()
+    closed(name)
   }
 
   func closed(_ name: DatabaseName) {

@@ -47,6 +47,8 @@ public struct ShipSecret: Sendable, CustomStringConvertible {
     case server = "edge-sql ship server"
     case follower = "edge-sql ship follower"
     case welcome = "edge-sql ship welcome"
+    case attach = "edge-sql ship attach"
+    case catalogue = "edge-sql ship catalogue"
   }
 
   /// A proof over both nonces and whatever the message says; the role keeps it from being played

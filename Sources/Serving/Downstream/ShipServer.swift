@@ -81,6 +81,8 @@ public struct FollowerStatus: Equatable, Sendable {
   public var heardNanoseconds: UInt64
   /// Monotonic time since which it lags behind; nil while it has everything.
   public var behindSinceNanoseconds: UInt64?
+  /// It has everything, and nothing of its clients is under way.
+  public var isAtRest = false
 }
 
 /// Serves followers.
@@ -88,6 +90,8 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   let source: ShipSource
   let secret: ShipSecret?
   private let transport: (any TransportSecurity)?
+  /// Whether clients of this node must show credentials, and so those of its followers, too.
+  let asksForCredentials: Bool
   let logger: Logger
   /// The thread of `loop`, where it has one of its own.
   private let group: MultiThreadedEventLoopGroup?
@@ -98,6 +102,7 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   /// Why nothing is shipped.
   private(set) var trouble: ShipRefusal?
   private let isNotified = Atomic<Bool>(false)
+  private let lastUse = Atomic<UInt64>(0)
   private let statuses = Mutex<[ObjectIdentifier: FollowerStatus]>([:])
 
   /// Bytes that may wait in one follower's socket before nothing more is written to it.
@@ -105,12 +110,14 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
 
   /// - Parameters:
   ///   - transport: TLS; nil for plain text.
+  ///   - asksForCredentials: whether the clients of this node must show who they are.
   ///   - loop: where followers are served; nil for a loop, and a thread, of its own.
   public init(
     source: ShipSource, secret: ShipSecret?, transport: (any TransportSecurity)? = nil,
-    logger: Logger, loop: (any EventLoop)? = nil
+    asksForCredentials: Bool, logger: Logger, loop: (any EventLoop)? = nil
   ) {
     self.transport = transport
+    self.asksForCredentials = asksForCredentials
     self.source = source
     self.secret = secret
     self.logger = logger
@@ -125,7 +132,16 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   }
 
   /// What serves one follower, as a handler of its connection.
-  package func makeSession() -> any ChannelInboundHandler { ShipServerSession(server: self) }
+  package func makeSession() -> any ChannelInboundHandler {
+    ShipServerConnection(session: ShipServerSession(server: self))
+  }
+
+  /// Serves a follower on a stream of a link with many databases; on the loop.
+  func serve(_ join: ShipJoin, by outlet: any ShipOutlet) -> ShipServerSession {
+    let session = ShipServerSession(server: self)
+    session.begin(outlet, join: join)
+    return session
+  }
 
   /// Begins to accept followers.
   ///
@@ -162,6 +178,34 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
     try? await loop.submit { [self] in for session in sessions { session.close() } }.get()
     try? await group?.shutdownGracefully()
   }
+
+  /// Parks all followers, or none: what they send arrives on the loop, so nothing of it comes in
+  /// between.
+  ///
+  /// - Returns: false when one has something under way, or lacks something.
+  public func parkIfAtRest() async -> Bool {
+    let isParked: Bool? = try? await loop.submit { [self] in
+      guard sessions.allSatisfy({ $0.isAtRest }) else { return false }
+      for session in sessions { session.park() }
+      return true
+    }.get()
+    return isParked ?? true
+  }
+
+  /// The database closes, and this server with it: see `ShipServerSession.park`.
+  public func park() async {
+    try? await loop.submit { [self] in for session in sessions { session.park() } }.get()
+  }
+
+  /// Whether every follower has everything, and nothing of their clients is under way.
+  public var isAtRest: Bool {
+    let head = source.tracker.position.txid
+    return statuses.withLock { $0.values.allSatisfy { $0.isAtRest && $0.txid >= head } }
+  }
+
+  /// When a follower last forwarded a request, by the monotonic clock; 0 for never.
+  public var usedNanoseconds: UInt64 { lastUse.load(ordering: .relaxed) }
+  func noteUse() { lastUse.store(monotonicNanoseconds(), ordering: .relaxed) }
 
   /// There may be something new for the followers. May be called from any thread.
   public func notify() {

@@ -11,6 +11,11 @@ extension ShipServerSession {
     case .leave(let session): sessions.remove(session)
     case .write, .read, .position, .begin, .proceed, .program: break
     }
+    pending += 1
+    server.noteUse()
+    if server.asksForCredentials, request.isAnonymous, request.neededAccess > .none {
+      return answer(number, request, .failed(.anonymous))
+    }
     let session = NIOLoopBound(self, eventLoop: server.loop)
     source.primary.submit(request, on: server.loop) { response in
       session.value.answer(number, request, response)
@@ -18,6 +23,7 @@ extension ShipServerSession {
   }
 
   func answer(_ number: UInt64, _ request: EngineRequest, _ response: EngineResponse) {
+    pending -= 1
     noteTransaction(request, response)
     guard case .serving = phase else { return }
     // What the answer speaks of goes out first, so that the follower has it when the answer
@@ -26,7 +32,8 @@ extension ShipServerSession {
     for piece in ShipFragment.split(response.encode(), request: number) {
       send(ShipMessage(.response, body: piece.encode()))
     }
-    context?.flush()
+    report()
+    outlet?.flush()
   }
 
   /// Follows what the follower's clients have open, to end it with the link.

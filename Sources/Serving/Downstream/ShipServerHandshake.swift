@@ -15,10 +15,13 @@ extension ShipServerSession {
     else {
       return refuse(
         .version,
-        "this node speaks protocol \(ShipProtocolVersion.lowest) to "
-          + "\(ShipProtocolVersion.highest), the follower \(hello.lowestVersion) to "
-          + "\(hello.highestVersion)"
-      )
+        ShipProtocolVersion.choose(
+          lowest: hello.lowestVersion, highest: hello.highestVersion, of: ShipProtocolVersion.many)
+          == nil
+          ? "this node speaks protocol \(ShipProtocolVersion.single.lowerBound) to "
+            + "\(ShipProtocolVersion.single.upperBound), the follower \(hello.lowestVersion) to "
+            + "\(hello.highestVersion)"
+          : "this node serves one database: follow it with --db, not with --data")
     }
     let nonces = [hello.nonce, ShipSecret.nonce()]
     let proof = server.secret?.proof(.server, nonces) ?? []
@@ -27,11 +30,16 @@ extension ShipServerSession {
     send(ShipMessage(.challenge, body: challenge.encode()))
   }
 
-  func receiveJoin(_ wrapped: ByteBuffer, _ nonces: [[UInt8]]) throws {
+  func receiveJoin(_ wrapped: ByteBuffer, _ nonces: [[UInt8]]?) throws {
+    guard let nonces else { throw ShipProtocolError.unexpected("a second join") }
     guard
       let body = ShipProof.unwrap(wrapped, secret: server.secret, role: .follower, nonces: nonces)
     else { return refuse(.authentication, "the follower does not know the ship secret") }
-    let join = try ShipJoin(decoding: body)
+    accept(try ShipJoin(decoding: body), nonces: nonces)
+  }
+
+  /// - Parameter nonces: nil when the link as a whole is proven.
+  func accept(_ join: ShipJoin, nonces: [[UInt8]]?) {
     let lineage = source.lineage()
     let position = source.tracker.position
     let pageSize = UInt32(source.map.identity.pageSize.bytes)
@@ -86,9 +94,11 @@ extension ShipServerSession {
       node: source.node, lineage: lineage + [source.node.id], plan: plan, scope: scope,
       position: position, history: history, pageSize: pageSize, pageCount: source.map.live.pageCount
     )
-    let proven = ShipProof.wrap(
-      welcome.encode(), secret: server.secret, role: .welcome, nonces: nonces)
-    send(ShipMessage(.welcome, body: proven))
+    let body = welcome.encode()
+    let proven = nonces.map {
+      ShipProof.wrap(body, secret: server.secret, role: .welcome, nonces: $0)
+    }
+    send(ShipMessage(.welcome, body: proven ?? body))
     sendHeartbeat()
     phase = .serving
     sender = ShipSender(
@@ -132,7 +142,7 @@ extension ShipServerSession {
   func refuse(_ reason: ShipRefusal.Reason, _ message: String) {
     server.logger.warning("refused a follower", metadata: metadata(["reason": "\(message)"]))
     send(ShipMessage(.refuse, body: ShipRefusal(reason, message).encode()))
-    context?.flush()
-    close()
+    outlet?.flush()
+    close(ShipEnd(.closed, message))
   }
 }

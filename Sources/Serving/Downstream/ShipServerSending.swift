@@ -8,19 +8,19 @@ import WALShip
 extension ShipServerSession {
   /// Does what the sender says until it says wait, or the socket is full.
   func pump() {
-    guard case .serving = phase, let context else { return }
+    guard case .serving = phase, let outlet else { return }
     guard source.tracker.position.epoch == servedEpoch else {
       server.logger.info("another history began: a follower must join again", metadata: metadata())
       return close()
     }
-    while context.channel.isWritable, sender != nil {
+    while outlet.isWritable, sender != nil {
       // Read the position before the ring: what the position promises is then in the ring, or gone
       // from it for good.
       let head = source.tracker.position.txid
       guard let action = sender?.next(head: head, ringFirst: source.ring.first) else { break }
       guard perform(action, head: head) else { break }
     }
-    context.flush()
+    outlet.flush()
   }
 
   /// - Returns: false when there is nothing more to do now.
@@ -114,6 +114,6 @@ extension ShipServerSession {
 
   func write(_ bytes: ByteBuffer) {
     status.bytesSent += UInt64(bytes.readableBytes)
-    context?.write(wrapOutboundOut(bytes), promise: nil)
+    outlet?.write(bytes)
   }
 }

@@ -1,26 +1,38 @@
-// One follower's connection: the handshake, then whatever `ShipSender` says comes next.
+// One follower: the handshake, then whatever `ShipSender` says comes next. What it sends leaves by a
+// `ShipOutlet`: a connection of its own, or a stream of one that carries many databases.
 
 import Logging
 import NIOCore
 import Store
 import WALShip
 
-/// The handler of a follower's connection; all of it runs on the ship server's event loop.
-final class ShipServerSession: ChannelInboundHandler {
-  typealias InboundIn = ByteBuffer
-  typealias OutboundOut = ByteBuffer
+/// The way to the other node. It is used on one event loop.
+public protocol ShipOutlet: AnyObject {
+  /// Whether more may be written now, of what can wait.
+  var isWritable: Bool { get }
+  var address: String { get }
+  /// Whole messages.
+  func write(_ messages: ByteBuffer)
+  func flush()
+  /// Nothing more is sent or received.
+  func close(_ end: ShipEnd)
+}
 
+/// What serves a follower; all of it runs on the ship server's event loop.
+final class ShipServerSession {
   enum Phase {
     case hello
-    case join(nonces: [[UInt8]])
+    /// Without nonces the follower has proven itself already.
+    case join(nonces: [[UInt8]]?)
     case serving
     case closed
   }
 
   let server: ShipServer
-  var context: ChannelHandlerContext?
+  var outlet: (any ShipOutlet)?
   var phase = Phase.hello
-  var received = ByteBuffer()
+  /// On a stream, the link as a whole is watched.
+  var isStream = false
   var sender: ShipSender?
   var status = FollowerStatus(
     address: "", name: "", state: "connecting", txid: .zero, bytesSent: 0,
@@ -31,6 +43,8 @@ final class ShipServerSession: ChannelInboundHandler {
   var transactions: Set<UInt64> = []
   /// The connections that streams of this follower have for themselves.
   var sessions: Set<UInt64> = []
+  /// Requests that are not answered yet.
+  var pending = 0
   var timer: RepeatedTask?
   var isComparison = false
   /// The history that the follower was welcomed to.
@@ -42,67 +56,85 @@ final class ShipServerSession: ChannelInboundHandler {
 
   var source: ShipSource { server.source }
 
-  // MARK: Channel
+  // MARK: Life
 
-  func channelActive(context: ChannelHandlerContext) {
-    self.context = context
-    status.address = context.remoteAddress.map(describe) ?? "?"
+  /// The follower is there.
+  func begin(_ outlet: any ShipOutlet) {
+    self.outlet = outlet
+    status.address = outlet.address
     server.add(self)
-    let session = NIOLoopBound(self, eventLoop: context.eventLoop)
-    timer = context.eventLoop.scheduleRepeatedTask(
+    let session = NIOLoopBound(self, eventLoop: server.loop)
+    timer = server.loop.scheduleRepeatedTask(
       initialDelay: .seconds(1), delay: .seconds(1)
     ) { _ in session.value.tick() }
   }
 
-  func channelInactive(context: ChannelHandlerContext) { close() }
+  /// A follower that has proven itself, on a stream of its own.
+  func begin(_ outlet: any ShipOutlet, join: ShipJoin) {
+    isStream = true
+    phase = .join(nonces: nil)
+    begin(outlet)
+    accept(join, nonces: nil)
+  }
 
-  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+  /// Takes a message; after an error the session is over.
+  func take(_ message: ShipMessage) {
+    status.heardNanoseconds = monotonicNanoseconds()
+    do {
+      try receive(message)
+    } catch {
+      broke(error)
+    }
+  }
+
+  func broke(_ error: any Error) {
+    server.logger.warning(
+      "a follower broke the protocol", metadata: metadata(["error": "\(error)"]))
+    close()
+  }
+
+  func failed(_ error: any Error) {
     server.logger.debug("a follower's connection failed", metadata: metadata(["error": "\(error)"]))
     close()
   }
 
-  func channelWritabilityChanged(context: ChannelHandlerContext) {
-    if context.channel.isWritable { pump() }
-  }
-
-  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-    var bytes = unwrapInboundIn(data)
-    status.heardNanoseconds = monotonicNanoseconds()
-    received.writeBuffer(&bytes)
-    do {
-      while let message = try received.readShipMessage() { try receive(message) }
-    } catch {
-      server.logger.warning(
-        "a follower broke the protocol", metadata: metadata(["error": "\(error)"]))
-      close()
-    }
-    received.discardReadBytes()
-  }
-
-  func channelReadComplete(context: ChannelHandlerContext) { context.flush() }
-
-  func close() {
+  func close(_ end: ShipEnd = ShipEnd(.closed)) {
     if case .closed = phase { return }
     phase = .closed
     timer?.cancel()
     endWork()
     server.remove(self)
-    context?.close(promise: nil)
-    context = nil
+    outlet?.close(end)
+    outlet = nil
+  }
+
+  /// The database closes: whoever has everything and waits for nothing can come back without loss.
+  func park() {
+    guard case .serving = phase, isAtRest else {
+      return close(ShipEnd(.closed, "the database is being closed"))
+    }
+    close(ShipEnd(.parked))
+  }
+
+  /// Whether the follower has everything, and nothing of its clients is under way.
+  var isAtRest: Bool {
+    guard case .serving = phase, let sender else { return false }
+    return sender.isStreaming && status.txid >= source.tracker.position.txid && pending == 0
+      && transactions.isEmpty && sessions.isEmpty
   }
 
   func tick() {
-    guard let context else { return }
+    guard outlet != nil else { return }
     let silence = (monotonicNanoseconds() - status.heardNanoseconds) / 1_000_000_000
-    if silence >= UInt64(ShipTiming.silenceSecondsMax) {
+    if !isStream, silence >= UInt64(ShipTiming.silenceSecondsMax) {
       server.logger.info("a follower fell silent", metadata: metadata())
       return close()
     }
     guard case .serving = phase else { return }
     ticks += 1
-    if ticks % ShipTiming.heartbeatSecondsDown == 0 {
+    if !isStream, ticks % ShipTiming.heartbeatSecondsDown == 0 {
       sendHeartbeat()
-      context.flush()
+      outlet?.flush()
     }
     report()
     pump()
@@ -153,6 +185,7 @@ final class ShipServerSession: ChannelInboundHandler {
     } else if status.behindSinceNanoseconds == nil {
       status.behindSinceNanoseconds = monotonicNanoseconds()
     }
+    status.isAtRest = isAtRest
     server.report(self, status)
   }
 

@@ -112,7 +112,7 @@ extension EngineRequest {
     }
     buffer.writeOptional(idempotencyKey) { $0.writeText($1) }
     buffer.writeOptional(timeoutMilliseconds) { $0.writeVarint(UInt64(clamping: $1)) }
-    buffer.writeFlag(enforcesForeignKeys)
+    buffer.writeInteger((enforcesForeignKeys ? 1 : 0) | (isAnonymous ? 2 : 0) as UInt8)
     buffer.writeInteger(access.rawValue)
     buffer.writeInteger(UInt8(clamping: tokens.count))
     for token in tokens {
@@ -153,7 +153,10 @@ extension EngineRequest {
     timeoutMilliseconds = try reader.optional { reader throws(ShipProtocolError) in
       Int(try reader.reader.varint32())
     }
-    enforcesForeignKeys = try reader.reader.byte() != 0
+    let flags = try reader.reader.byte()
+    guard flags < 4 else { throw .malformed("unknown flags of a request") }
+    enforcesForeignKeys = flags & 1 != 0
+    isAnonymous = flags & 2 != 0
     guard let access = AccessLevel(rawValue: try reader.reader.byte()) else {
       throw .malformed("unknown level of access")
     }

@@ -61,6 +61,8 @@ public struct EngineRequest: Equatable, Sendable {
   static let tokensMax = 2
   /// What the client may do with this database.
   public var access = AccessLevel.admin
+  /// The node that the client speaks to asks for no credential, so nobody knows who it is.
+  public var isAnonymous = false
 
   public init(_ work: Work) { self.work = work }
 }

@@ -144,9 +144,12 @@ struct HTTPRequest {
 
   init(head: HTTPRequestHead, body: ByteBuffer) {
     method = head.method
-    let parts = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-    path = String(parts[0])
-    query = parts.count > 1 ? String(parts[1]) : nil
+    if let mark = head.uri.utf8.firstIndex(of: UInt8(ascii: "?")) {
+      path = String(head.uri[..<mark])
+      query = String(head.uri[head.uri.index(after: mark)...])
+    } else {
+      path = head.uri
+    }
     headers = head.headers
     self.body = body
   }

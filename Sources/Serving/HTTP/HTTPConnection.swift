@@ -11,7 +11,7 @@ import DequeModule
 import Logging
 import NIOCore
 import NIOHTTP1
-import NIOHTTPCompression
+import Store
 
 /// The last handler of a connection. It is used on its event loop alone.
 final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPPeer {
@@ -29,13 +29,18 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
   // MARK: Input
 
   private enum Item {
-    case request(HTTPRequestHead, ByteBuffer)
+    case request(HTTPRequestHead, ByteBuffer, isPlain: Bool)
     case refusal(HTTPResponseStatus)
   }
   private var queue = Deque<Item>()
   private var queuedBytes = 0
   /// A request that has begun.
   private var head: HTTPRequestHead?
+  /// Its answer is written here, and not by HTTP's handlers.
+  private var isPlain = false
+  private let compression = HTTPCompression()
+  /// How the last request was routed: most clients ask for one thing again and again.
+  var lastRouting: HTTPRouting?
   private var body = ByteBuffer()
   /// Bytes have arrived that are not a request yet.
   private var hasBytes = false
@@ -60,13 +65,16 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
     /// Nil as long as it is not clear what is asked for.
     var call: HTTPCall?
     var closes: Bool
+    /// Written as bytes: no compressor waits for this answer.
+    var isPlain: Bool
+    /// The answer comes in chunks.
+    var isChunked = false
+    let began = monotonicNanoseconds()
   }
 
   static let headBytesMax = 16 << 10
   static let bodyBytesMax = 16 << 20
   private static let queuedItemsMax = 64
-  /// Shorter answers are not worth compressing.
-  private static let compressedBytesMin = 1024
 
   init(server: HTTPServer, connections: HTTPConnections, loop: any EventLoop) {
     self.server = server
@@ -86,12 +94,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
     try pipeline.addHandler(HTTPInputWatch { [weak self] in self?.hasBytes = true })
     try pipeline.addHandler(encoder)
     try pipeline.addHandler(ByteToMessageHandler(decoder))
-    try pipeline.addHandler(
-      HTTPResponseCompressor { head, _ in
-        let length = head.headers.first(name: "content-length").flatMap { Int($0) }
-        let isShort = length.map { $0 < Self.compressedBytesMin } ?? false
-        return isShort || head.version.isOld ? .doNotCompress : .compressIfPossible
-      })
+    try pipeline.addHandler(compression)
     try pipeline.addHandler(self)
     bottom = try pipeline.context(handler: encoder)
   }
@@ -132,6 +135,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
     let length = head.headers.first(name: "content-length").flatMap { Int($0) } ?? 0
     guard length <= Self.bodyBytesMax else { return refuse(.payloadTooLarge) }
     self.head = head
+    isPlain = !compression.isActive
     let expects = head.headers.first(name: "expect")?.lowercased() == "100-continue"
     if expects, answering == nil, queue.isEmpty { writeBytes("HTTP/1.1 100 Continue\r\n\r\n") }
   }
@@ -148,7 +152,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
     guard let head else { return }
     hasBytes = false
     queuedBytes += body.readableBytes
-    queue.append(.request(head, body))
+    queue.append(.request(head, body, isPlain: isPlain))
     self.head = nil
     body = ByteBuffer()
   }
@@ -184,7 +188,21 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
       return context.fireUserInboundEventTriggered(event)
     }
     isInputClosed = true
-    if isClosing { context.close(promise: nil) } else { work() }
+    if isClosing { return context.close(promise: nil) }
+    work()
+    leaveLater()
+  }
+
+  /// Gives up a request that nobody may be waiting for. One who is still there, and has only said
+  /// that there is nothing more to come, has a moment for each answer.
+  private func leaveLater() {
+    guard let began = answering?.began else { return }
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    loop.scheduleTask(in: .milliseconds(Int64(limits.httpHalfClosedMilliseconds))) {
+      let connection = bound.value
+      guard let answering = connection.answering, answering.call?.hasBegun != true else { return }
+      if answering.began == began { connection.abort() } else { connection.leaveLater() }
+    }
   }
 
   func channelInactive(context: ChannelHandlerContext) {
@@ -216,9 +234,10 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
     while answering == nil, !isClosing, isWritable, let item = queue.popFirst() {
       switch item {
       case .refusal(let status): refuseNow(status)
-      case .request(let head, let body):
+      case .request(let head, let body, let isPlain):
         queuedBytes -= body.readableBytes
-        answering = Answering(head: head, closes: !head.isKeepAlive || isDraining)
+        answering = Answering(
+          head: head, closes: !head.isKeepAlive || isDraining, isPlain: isPlain)
         start(HTTPRequest(head: head, body: body))
       }
     }
@@ -236,6 +255,11 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
   }
 
   func abort() { context?.close(promise: nil) }
+
+  /// Takes HTTP's handlers for answers out, for another protocol.
+  func removeCompression() throws {
+    if let context { try compression.leave(context) }
+  }
 
   // MARK: Patience
 

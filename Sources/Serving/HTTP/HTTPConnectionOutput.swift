@@ -2,7 +2,6 @@
 
 import NIOCore
 import NIOHTTP1
-import NIOHTTPCompression
 
 extension HTTPConnection {
   private static let lingerMilliseconds: Int64 = 1000
@@ -13,12 +12,22 @@ extension HTTPConnection {
   func respond(
     _ status: HTTPResponseStatus, type: String, _ body: ByteBuffer, _ headers: HTTPHeaders = [:]
   ) {
+    guard let answering else { return }
     var headers = headers
-    if !type.isEmpty { headers.replaceOrAdd(name: "Content-Type", value: type) }
-    headers.replaceOrAdd(name: "Content-Length", value: "\(body.readableBytes)")
-    write(status, headers)
-    if answering?.head.method != .HEAD { write(body) }
-    end()
+    if !type.isEmpty { headers.add(name: "Content-Type", value: type) }
+    headers.add(name: "Content-Length", value: "\(body.readableBytes)")
+    let sendsBody = answering.head.method != .HEAD
+    guard answering.isPlain else {
+      write(status, headers)
+      if sendsBody { write(body) }
+      return end()
+    }
+    addCommon(to: &headers)
+    var answer = ByteBuffer(
+      httpHead: status, version: answering.head.version, headers, roomFor: body.readableBytes)
+    if sendsBody { answer.writeImmutableBuffer(body) }
+    writeBytes(answer)
+    ended()
   }
 
   /// Begins an answer that comes in pieces.
@@ -30,6 +39,7 @@ extension HTTPConnection {
       answering?.closes = true
     } else {
       headers.replaceOrAdd(name: "Transfer-Encoding", value: "chunked")
+      answering?.isChunked = true
     }
     write(status, headers)
   }
@@ -37,31 +47,59 @@ extension HTTPConnection {
   private func write(_ status: HTTPResponseStatus, _ headers: HTTPHeaders) {
     guard let context, let answering else { return }
     var headers = headers
-    headers.replaceOrAdd(name: "Access-Control-Allow-Origin", value: "*")
-    headers.replaceOrAdd(name: "Access-Control-Expose-Headers", value: HTTPHeaders.edgeToken)
+    addCommon(to: &headers)
+    let version = answering.head.version
+    if answering.isPlain {
+      let head = ByteBuffer(httpHead: status, version: version, headers, roomFor: 0)
+      bottom?.write(NIOAny(IOData.byteBuffer(head)), promise: nil)
+    } else {
+      let head = HTTPResponseHead(version: version, status: status, headers: headers)
+      context.write(wrapOutboundOut(.head(head)), promise: nil)
+    }
+  }
+
+  /// What every answer says.
+  private func addCommon(to headers: inout HTTPHeaders) {
+    headers.add(name: "Access-Control-Allow-Origin", value: "*")
+    headers.add(name: "Access-Control-Expose-Headers", value: HTTPHeaders.edgeToken)
+    guard let answering else { return }
     if answering.closes {
       headers.replaceOrAdd(name: "Connection", value: "close")
     } else if answering.head.version.isOld {
       headers.replaceOrAdd(name: "Connection", value: "keep-alive")
     }
-    let head = HTTPResponseHead(
-      version: answering.head.version, status: status, headers: headers)
-    context.write(wrapOutboundOut(.head(head)), promise: nil)
   }
 
   /// Sends a piece.
   func write(_ bytes: ByteBuffer) {
-    guard let context, answering != nil, bytes.readableBytes > 0 else { return }
-    context.write(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)
+    guard let context, let answering, bytes.readableBytes > 0 else { return }
+    if answering.isPlain {
+      let piece = answering.isChunked ? ByteBuffer(httpChunk: bytes) : bytes
+      bottom?.write(NIOAny(IOData.byteBuffer(piece)), promise: nil)
+    } else {
+      context.write(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)
+    }
   }
 
   func flush() { context?.flush() }
 
   /// The answer is complete.
   func end() {
-    guard let context, let answered = answering else { return }
+    guard let context, let answering else { return }
+    if !answering.isPlain {
+      context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+    } else if answering.isChunked {
+      writeBytes(.httpLastChunk)
+    } else {
+      flush()
+    }
+    ended()
+  }
+
+  private func ended() {
+    guard let answered = answering else { return }
     answering = nil
-    context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+    NodeMeters.httpRequests.record(since: answered.began)
     if answered.closes { close() }
     work()
   }
@@ -73,8 +111,10 @@ extension HTTPConnection {
     close()
   }
 
-  func writeBytes(_ text: String) {
-    bottom?.writeAndFlush(NIOAny(IOData.byteBuffer(ByteBuffer(string: text))), promise: nil)
+  func writeBytes(_ text: String) { writeBytes(ByteBuffer(string: text)) }
+
+  private func writeBytes(_ bytes: ByteBuffer) {
+    bottom?.writeAndFlush(NIOAny(IOData.byteBuffer(bytes)), promise: nil)
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
@@ -126,12 +166,12 @@ extension HTTPConnection {
     let pipeline = context.pipeline.syncOperations
     do {
       let rest = [
-        try pipeline.context(handlerType: HTTPResponseCompressor.self),
         try pipeline.context(handlerType: HTTPResponseEncoder.self),
         // The last one: it gives on what it has read beyond the request.
         try pipeline.context(handlerType: ByteToMessageHandler<HTTPRequestDecoder>.self),
       ]
       for handler in try handlers() { try pipeline.addHandler(handler) }
+      try removeCompression()
       for old in [context] + rest { pipeline.removeHandler(context: old, promise: nil) }
     } catch {
       context.close(promise: nil)

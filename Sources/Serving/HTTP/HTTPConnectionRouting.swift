@@ -6,20 +6,49 @@
 import NIOCore
 import NIOHTTP1
 
+/// The target and the route of a request, and all that they depend on.
+struct HTTPRouting {
+  var method: HTTPMethod
+  var path: String
+  var host: String?
+  var namespace: String?
+  var target: HTTPTarget
+  var match: HTTPRouter.Match
+
+  func holds(for request: HTTPRequest) -> Bool {
+    method == request.method && path == request.path
+      && host == request.headers.first(name: "host")
+      && namespace == request.headers.first(name: "x-namespace")
+  }
+}
+
 extension HTTPConnection {
   func start(_ request: HTTPRequest) {
     if request.method == .OPTIONS {
       return respond(.ok, type: "", ByteBuffer(), HTTPHeaders.crossOrigin)
     }
     if let socket = HranaHandshake(request) { return open(socket) }
-    let target = HTTPTarget(request)
-    switch server.router.route(request.method, target.path) {
+    let routing = route(request)
+    let target = routing.target
+    switch routing.match {
     case .unknown: respond(.notFound, type: "", ByteBuffer())
     case .wrongMethod(let methods):
       let allowed = methods.map(\.rawValue).joined(separator: ", ")
       respond(.methodNotAllowed, type: "", ByteBuffer(), ["Allow": allowed])
     case .route(let route, let parameters): admit(request, target, route, parameters)
     }
+  }
+
+  /// What a request means, looked up anew only where it differs from the one before.
+  private func route(_ request: HTTPRequest) -> HTTPRouting {
+    if let lastRouting, lastRouting.holds(for: request) { return lastRouting }
+    let target = HTTPTarget(request)
+    let routing = HTTPRouting(
+      method: request.method, path: request.path, host: request.headers.first(name: "host"),
+      namespace: request.headers.first(name: "x-namespace"), target: target,
+      match: server.router.route(request.method, target.path))
+    lastRouting = routing
+    return routing
   }
 
   private func admit(

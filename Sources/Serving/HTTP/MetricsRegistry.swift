@@ -10,7 +10,17 @@ public final class MetricsRegistry: MetricsFactory {
   /// The one of this process.
   public static let shared = MetricsRegistry()
 
-  private let meters = Mutex<[String: any RegisteredMeter]>([:])
+  private struct Key: Hashable, Comparable {
+    var name: String
+    /// As they are written: `a="b"`.
+    var labels: String
+
+    static func < (left: Self, right: Self) -> Bool {
+      (left.name, left.labels) < (right.name, right.labels)
+    }
+  }
+
+  private let meters = Mutex<[Key: any RegisteredMeter]>([:])
 
   public init() {}
 
@@ -22,17 +32,20 @@ public final class MetricsRegistry: MetricsFactory {
     return true
   }()
 
-  /// All meters, each with its HELP and TYPE.
+  /// All meters; those of one name have one HELP and TYPE.
   func write(into text: inout MetricsText) {
     let all = meters.withLock { $0.sorted { $0.key < $1.key } }
-    for (name, meter) in all { meter.write(name, into: &text) }
+    for (key, meter) in all { meter.write(key.name, key.labels, into: &text) }
   }
 
-  private func meter<M: RegisteredMeter>(_ label: String, _ make: () -> M) -> M {
-    meters.withLock { meters in
-      if let known = meters[label] as? M { return known }
+  private func meter<M: RegisteredMeter>(
+    _ name: String, _ dimensions: [(String, String)], _ make: () -> M
+  ) -> M {
+    let key = Key(name: name, labels: MetricsText.labels(dimensions))
+    return meters.withLock { meters in
+      if let known = meters[key] as? M { return known }
       let made = make()
-      meters[label] = made
+      meters[key] = made
       return made
     }
   }
@@ -40,27 +53,27 @@ public final class MetricsRegistry: MetricsFactory {
   // MARK: swift-metrics
 
   public func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
-    meter(label) { RegisteredCounter() }
+    meter(label, dimensions) { RegisteredCounter() }
   }
 
   public func makeFloatingPointCounter(
     label: String, dimensions: [(String, String)]
   ) -> any FloatingPointCounterHandler {
-    meter(label) { RegisteredGauge() }
+    meter(label, dimensions) { RegisteredGauge() }
   }
 
   public func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
-    meter(label) { RegisteredGauge() }
+    meter(label, dimensions) { RegisteredGauge() }
   }
 
   public func makeRecorder(
     label: String, dimensions: [(String, String)], aggregate: Bool
   ) -> any RecorderHandler {
-    meter(label) { RegisteredGauge() }
+    meter(label, dimensions) { RegisteredGauge() }
   }
 
   public func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
-    meter(label) { RegisteredHistogram() }
+    meter(label, dimensions) { RegisteredHistogram() }
   }
 
   public func destroyCounter(_ handler: any CounterHandler) {}
@@ -71,7 +84,7 @@ public final class MetricsRegistry: MetricsFactory {
 }
 
 private protocol RegisteredMeter: AnyObject, Sendable {
-  func write(_ name: String, into text: inout MetricsText)
+  func write(_ name: String, _ labels: String, into text: inout MetricsText)
 }
 
 private final class RegisteredCounter: CounterHandler, RegisteredMeter {
@@ -80,8 +93,8 @@ private final class RegisteredCounter: CounterHandler, RegisteredMeter {
   func increment(by amount: Int64) { count.wrappingAdd(amount, ordering: .relaxed) }
   func reset() { count.store(0, ordering: .relaxed) }
 
-  func write(_ name: String, into text: inout MetricsText) {
-    text.add(meter: name, .counter, Double(count.load(ordering: .relaxed)))
+  func write(_ name: String, _ labels: String, into text: inout MetricsText) {
+    text.add(meter: name, labels, .counter, Double(count.load(ordering: .relaxed)))
   }
 }
 
@@ -98,8 +111,8 @@ private final class RegisteredGauge: MeterHandler, RecorderHandler, FloatingPoin
   func record(_ value: Double) { set(value) }
   func reset() { set(0.0) }
 
-  func write(_ name: String, into text: inout MetricsText) {
-    text.add(meter: name, .gauge, value.withLock { $0 })
+  func write(_ name: String, _ labels: String, into text: inout MetricsText) {
+    text.add(meter: name, labels, .gauge, value.withLock { $0 })
   }
 }
 
@@ -108,24 +121,27 @@ private final class RegisteredHistogram: TimerHandler, RegisteredMeter {
   private static let ends: [Double] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
   ]
-  private struct State {
-    var counts = [UInt64](repeating: 0, count: ends.count + 1)
-    var nanoseconds: Double = 0
-  }
-  private let state = Mutex(State())
+  /// No lock: every request of a node comes by.
+  private let counts = (0...ends.count).map { _ in RegisteredCount() }
+  private let nanoseconds = RegisteredCount()
 
   func recordNanoseconds(_ duration: Int64) {
     let seconds = Double(duration) / 1e9
     let bucket = Self.ends.firstIndex { seconds <= $0 } ?? Self.ends.count
-    state.withLock { state in
-      state.counts[bucket] += 1
-      state.nanoseconds += Double(duration)
-    }
+    counts[bucket].add(1)
+    nanoseconds.add(duration)
   }
 
-  func write(_ name: String, into text: inout MetricsText) {
-    let state = state.withLock { $0 }
+  func write(_ name: String, _ labels: String, into text: inout MetricsText) {
     text.add(
-      histogram: name, ends: Self.ends, counts: state.counts, sum: state.nanoseconds / 1e9)
+      histogram: name, labels, ends: Self.ends, counts: counts.map { UInt64($0.value) },
+      sum: Double(nanoseconds.value) / 1e9)
   }
+}
+
+/// A number that threads add to.
+private final class RegisteredCount: Sendable {
+  private let count = Atomic<Int64>(0)
+  var value: Int64 { count.load(ordering: .relaxed) }
+  func add(_ amount: Int64) { count.wrappingAdd(amount, ordering: .relaxed) }
 }

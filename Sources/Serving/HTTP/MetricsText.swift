@@ -12,7 +12,7 @@ struct MetricsText {
 
   /// What the meters of `NodeMeters` are.
   private static let help = [
-    "edge_sql_request_seconds": "How long requests of streams took.",
+    "edge_sql_request_seconds": "How long requests took, by protocol.",
     "edge_sql_token_wait_seconds": "How long reads waited for their tokens.",
     "edge_sql_token_timeouts_total": "Reads whose tokens were not reached in time.",
     "edge_sql_forwarded_writes_total": "Writes that were sent to the primary.",
@@ -33,32 +33,43 @@ struct MetricsText {
       text += "# HELP edge_sql_\(name) \(help)\n# TYPE edge_sql_\(name) \(kind.rawValue)\n"
       last = name
     }
-    let list = labels.map { "\($0.0)=\"\(Self.escape($0.1))\"" }.joined(separator: ",")
+    let list = Self.labels(labels)
     text += "edge_sql_\(name)\(list.isEmpty ? "" : "{\(list)}") \(Self.number(value))\n"
   }
 
+  /// Labels as they are written between braces.
+  static func labels(_ labels: [(String, String)]) -> String {
+    labels.map { "\($0.0)=\"\(escape($0.1))\"" }.joined(separator: ",")
+  }
+
   /// A meter of swift-metrics, by its whole name.
-  mutating func add(meter name: String, _ kind: Kind, _ value: Double) {
+  mutating func add(meter name: String, _ labels: String, _ kind: Kind, _ value: Double) {
     head(name, kind)
-    text += "\(name) \(Self.number(value))\n"
+    text += "\(name)\(labels.isEmpty ? "" : "{\(labels)}") \(Self.number(value))\n"
   }
 
   /// - Parameters:
   ///   - ends: the upper ends of all buckets but the last, which has none.
   ///   - counts: how much is in each bucket.
-  mutating func add(histogram name: String, ends: [Double], counts: [UInt64], sum: Double) {
+  mutating func add(
+    histogram name: String, _ labels: String, ends: [Double], counts: [UInt64], sum: Double
+  ) {
     head(name, .histogram)
+    let more = labels.isEmpty ? "" : "\(labels),"
     var total: UInt64 = 0
     for (end, count) in zip(ends, counts) {
       total += count
-      text += "\(name)_bucket{le=\"\(Self.number(end))\"} \(total)\n"
+      text += "\(name)_bucket{\(more)le=\"\(Self.number(end))\"} \(total)\n"
     }
     total += counts.last ?? 0
-    text += "\(name)_bucket{le=\"+Inf\"} \(total)\n"
-    text += "\(name)_sum \(Self.number(sum))\n\(name)_count \(total)\n"
+    text += "\(name)_bucket{\(more)le=\"+Inf\"} \(total)\n"
+    let list = labels.isEmpty ? "" : "{\(labels)}"
+    text += "\(name)_sum\(list) \(Self.number(sum))\n\(name)_count\(list) \(total)\n"
   }
 
   private mutating func head(_ name: String, _ kind: Kind) {
+    guard last != name else { return }
+    last = name
     let help = Self.help[name] ?? name
     text += "# HELP \(name) \(help)\n# TYPE \(name) \(kind.rawValue)\n"
   }

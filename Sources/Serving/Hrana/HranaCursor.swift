@@ -50,7 +50,7 @@ struct HranaCursor: Sequence, IteratorProtocol {
       output.append("{\"type\":\"step_begin\",\"step\":")
       output.writeDecimal(Int64(step))
       output.append(",\"cols\":")
-      output.writeHranaColumns(result)
+      output.writeHranaColumns(result.columns, result.declaredTypes)
       output.append("}")
       return output.take()
     }

@@ -27,6 +27,10 @@ struct HranaError: Equatable, Sendable {
       if Self.isSyntax(error) {
         code = "SQL_PARSE_ERROR"
         message = "SQL string could not be parsed: \(error.message)"
+      } else if error.code == "SQLITE_ERROR", let offset = error.offset {
+        // The compiler says where: sqld takes this for the client's fault.
+        code = "SQL_INPUT_ERROR"
+        message = "SQL input error: \(error.message) (at offset \(offset))"
       } else {
         code = Self.primaryCode(error.code)
         message = "SQLite error: \(error.message)"
@@ -51,6 +55,17 @@ struct HranaError: Equatable, Sendable {
       default: error.code
       }
   }
+
+  /// Whether the text of the request is to blame, and not what is in the database.
+  var isInput: Bool {
+    Self.unparsable.contains(code)
+      || ["SQL_INPUT_ERROR", "ARGS_INVALID", "ARGS_BOTH_POSITIONAL_AND_NAMED"].contains(code)
+  }
+
+  /// The text is no statement, or more than one.
+  var isUnparsable: Bool { Self.unparsable.contains(code) }
+
+  private static let unparsable = ["SQL_PARSE_ERROR", "SQL_NO_STATEMENT", "SQL_MANY_STATEMENTS"]
 
   /// Whether SQLite's parser refused the text, wherever it would run.
   static func isSyntax(_ error: RequestError) -> Bool {
@@ -103,6 +118,8 @@ struct HranaError: Equatable, Sendable {
 enum HranaFailure: Error, Equatable, Sendable {
   /// It breaks the protocol: 400 with this text; a WebSocket is closed.
   case malformed(String)
+  /// A request of the first clients asks for what such requests cannot do.
+  case query(String)
   case streamExpired
   /// The credential does not reach for all of it; nothing was done.
   case forbidden(String)
@@ -117,6 +134,9 @@ enum HranaFailure: Error, Equatable, Sendable {
   var reply: HTTPReply {
     switch self {
     case .malformed(let text): HTTPReply(.badRequest, type: HTTPType.text, text: text)
+    case .query(let text):
+      HTTPReply(
+        .badRequest, type: HTTPType.json, text: HTTPErrorBody.json("Query error: `\(text)`"))
     case .streamExpired:
       HTTPReply(
         .badRequest, type: HTTPType.json,

@@ -38,7 +38,7 @@ extension HranaServer {
       if let word = StatementScanner.firstWords(of: statement.sql).first,
         ["begin", "commit", "end", "rollback", "savepoint", "release"].contains(word)
       {
-        throw .malformed("interactive transactions are not allowed in this kind of request")
+        throw .query("interactive transaction not allowed in HTTP queries")
       }
       statements.append(statement)
     }
@@ -119,14 +119,14 @@ extension HranaServer {
     }
     var output = OutputBytes()
     output.append("[")
-    for (index, step) in steps[1...count].enumerated() {
+    for (index, step) in steps.dropFirst().prefix(count).enumerated() {
       if index > 0 { output.append(",") }
       switch step {
       case .result(let result): output.writeLegacy(result, totals.milliseconds)
       case .failed(let error):
-        output.append("{\"error\":{\"message\":")
+        output.append("{\"error\":")
         output.writeJSONString(HranaError(error).message)
-        output.append("}}")
+        output.append("}")
       case .skipped, .description, .autocommit: output.append("null")
       }
     }

@@ -144,7 +144,11 @@ struct HranaDecoder {
     var found = HranaStatement(
       statement: StatementRequest(sql: try sql(json), arguments: arguments))
     found.replicationIndex = try replicationIndex(json)
-    if case .bool(let wantsRows)? = json["want_rows"].nonNull { found.wantsRows = wantsRows }
+    switch json["want_rows"].nonNull {
+    case nil: break
+    case .bool(let wantsRows)?: found.wantsRows = wantsRows
+    default: throw Self.missing("want_rows")
+    }
     if !positional.isEmpty, !named.isEmpty {
       found.error = HranaError(
         code: "ARGS_BOTH_POSITIONAL_AND_NAMED",
@@ -181,6 +185,8 @@ struct HranaDecoder {
       return .text(text)
     case .string("blob"):
       guard case .string(var text)? = json["base64"] else { throw Self.missing("base64") }
+      // Padding may be there, or some of it.
+      while text.utf8.last == UInt8(ascii: "=") { text.removeLast() }
       let bytes = text.withUTF8 { Base64.decode(UnsafeRawBufferPointer($0)) }
       guard let bytes else { throw Self.unreadable("the blob is not base64") }
       return .blob(bytes)

@@ -8,9 +8,11 @@ import WALShip
 
 extension HranaServer {
   var routes: [HTTPRoute] {
+    let hello1 = "Hello, this is HTTP API v1"
     let hello2 = "Hello, this is HTTP API v2 (Hrana over HTTP)"
     let hello3 = "Hello, this is HTTP API v3 (Hrana over HTTP)"
     return [
+      HTTPRoute(.GET, "/v1", needs: nil) { $0.answer(.ok, text: hello1) },
       HTTPRoute(.GET, "/v2", needs: nil) { $0.answer(.ok, text: hello2) },
       HTTPRoute(.GET, "/v3", needs: nil) { $0.answer(.ok, text: hello3) },
       HTTPRoute(.POST, "/v2/pipeline", needs: .read) { self.pipeline($0) },
@@ -37,7 +39,10 @@ extension HranaServer {
       guard case .array(let given)? = json["requests"] else {
         throw HranaDecoder.unreadable("missing or malformed field `requests`")
       }
-      try enter(call, json["baton"]) { stream, completion in
+      // Nobody can come back to a stream that is closed within its first request.
+      let isBrief = json["baton"] ?? .null == .null && given.last?["type"] == .string("close")
+      if isBrief, readDirectly(call, given, shown: token) { return }
+      try enter(call, json["baton"], isBrief: isBrief) { stream, completion in
         do throws(HranaFailure) {
           let requests = try Self.decode(given, stream)
           stream.run(requests, shown: token) { result in
@@ -56,10 +61,11 @@ extension HranaServer {
     var decoder = HranaDecoder(texts: stream.texts)
     var requests: [HranaRequest] = []
     for json in given {
-      guard requests.last != .close else {
+      let request = try decoder.request(json)
+      guard requests.last != .close || request == .close else {
         throw .malformed("nothing can come after the request `close`")
       }
-      requests.append(try decoder.request(json))
+      requests.append(request)
     }
     stream.texts = decoder.texts
     return requests
@@ -82,13 +88,23 @@ extension HranaServer {
   }
 
   /// Finds the stream of a request, or makes one, and does the work there.
+  ///
+  /// - Parameter isBrief: no other request can be for the stream, if it is a new one.
   private func enter(
-    _ call: HTTPCall, _ json: JSONValue?, work: @escaping Work
+    _ call: HTTPCall, _ json: JSONValue?, isBrief: Bool = false, work: @escaping Work
   ) throws(HranaFailure) {
     switch json {
     case nil, .null?:
       guard let lease = call.lease else { throw .invalidBaton }
-      let stream = try open(lease, access: call.access, loop: call.loop)
+      let stream: HranaStream
+      if isBrief {
+        stream = HranaStream(id: Self.briefID, lease: lease, access: call.access, loop: call.loop)
+        call.onGone = { stream.close() }
+      } else {
+        stream = try open(lease, access: call.access, loop: call.loop)
+        // Nobody will come again: the client does not know the next baton.
+        call.onGone = { self.close(stream) }
+      }
       begin(stream, access: call.access, isNew: true, work) { call.answer($0) }
     case .string(let baton)?:
       let (found, sequence) = try find(baton)
@@ -107,6 +123,11 @@ extension HranaServer {
           return answer(HranaFailure.closedStream.reply)
         }
         guard sequence == stream.sequence else { return answer(HranaFailure.usedBaton.reply) }
+        let watch: @Sendable () -> Void = {
+          guard !bound.value.isOver else { return }
+          bound.value.onGone = { found.eventLoop.execute { self.close(found.value) } }
+        }
+        if callLoop.inEventLoop { watch() } else { callLoop.execute(watch) }
         self.begin(stream, access: access, isNew: false, work, answer)
       }
       if found.eventLoop.inEventLoop { enter() } else { found.eventLoop.execute(enter) }
@@ -218,7 +239,8 @@ extension HranaServer {
       guard let lease = call.lease else { throw .invalidBaton }
       let token = try call.shownToken()
       let request = try decode(try call.json())
-      let stream = HranaStream(id: 0, lease: lease, access: call.access, loop: call.loop)
+      let stream = HranaStream(
+        id: Self.briefID, lease: lease, access: call.access, loop: call.loop)
       call.onGone = { stream.close() }
       stream.run([request], shown: token) { result in
         // Whatever a batch left open is rolled back.
@@ -237,7 +259,10 @@ extension HranaServer {
     case .success(let (outcomes, totals)):
       var output = OutputBytes()
       let error = outcomes[0].error ?? write(&output, outcomes[0], totals)
-      if let error { return HTTPReply(.internalServerError, error: error).showing(totals.token) }
+      if let error {
+        let status: HTTPResponseStatus = error.isInput ? .badRequest : .internalServerError
+        return HTTPReply(status, error: error).showing(totals.token)
+      }
       return HTTPReply(.ok, type: HTTPType.json, output.take()).showing(totals.token)
     }
   }

@@ -28,6 +28,9 @@ final class HranaServer: Sendable {
   private static let expiredNanoseconds: UInt64 = 300 * 1_000_000_000
   private static let expiredMax = 10_000
 
+  /// Of streams that no baton names: they are not kept here.
+  static let briefID: UInt64 = 0
+
   init(limits: ServingLimits) { self.limits = limits }
 
   var streamCount: Int { state.withLock { $0.streams.count } }
@@ -63,7 +66,9 @@ final class HranaServer: Sendable {
   }
 
   func close(_ stream: HranaStream) {
-    _ = state.withLock { $0.streams.removeValue(forKey: stream.id) }
+    if stream.id != Self.briefID {
+      _ = state.withLock { $0.streams.removeValue(forKey: stream.id) }
+    }
     stream.close()
   }
 

@@ -337,7 +337,7 @@ final class HranaSocket: ChannelDuplexHandler, HTTPPeer {
 extension HranaFailure {
   var text: String {
     switch self {
-    case .malformed(let text), .forbidden(let text), .overloaded(let text): text
+    case .malformed(let text), .query(let text), .forbidden(let text), .overloaded(let text): text
     case .streamExpired: "The stream has expired due to inactivity"
     case .token(let error): error.message
     }

@@ -21,15 +21,20 @@ extension HranaSocket {
   private static let entriesMax = 1000
 
   func request(_ message: JSONValue) {
+    let began = monotonicNanoseconds()
     do throws(HranaFailure) {
       guard case .integer(let number)? = message["request_id"], let json = message["request"] else {
         throw HranaDecoder.unreadable("a request needs `request_id` and `request`")
       }
-      try perform(number, json)
+      let isDone = try perform(number, json, began)
+      if isDone { NodeMeters.webSocketRequests.record(since: began) }
     } catch { fail(error) }
   }
 
-  private func perform(_ number: Int64, _ json: JSONValue) throws(HranaFailure) {
+  /// - Returns: false when the answer comes later.
+  private func perform(
+    _ number: Int64, _ json: JSONValue, _ began: UInt64
+  ) throws(HranaFailure) -> Bool {
     switch json["type"] {
     case .string("open_stream"):
       try openStream(Self.id(json, "stream_id"))
@@ -51,9 +56,11 @@ extension HranaSocket {
       case .storeSQL: answer(number, "store_sql")
       case .closeSQL: answer(number, "close_sql")
       case .execute, .batch, .sequence, .describe, .autocommit, .close:
-        run(number, request, on: try stream(json))
+        run(number, request, on: try stream(json), began)
+        return false
       }
     }
+    return true
   }
 
   private static func id(_ json: JSONValue, _ key: String) throws(HranaFailure) -> Int64 {
@@ -94,10 +101,13 @@ extension HranaSocket {
     return stream
   }
 
-  private func run(_ number: Int64, _ request: HranaRequest, on stream: HranaStream) {
+  private func run(
+    _ number: Int64, _ request: HranaRequest, on stream: HranaStream, _ began: UInt64
+  ) {
     begin(stream)
     stream.run([request], shown: nil) { result in
       defer { self.finish(stream) }
+      NodeMeters.webSocketRequests.record(since: began)
       switch result {
       case .success(let (outcomes, totals)): self.answer(number, outcomes[0], totals)
       case .failure(.forbidden(let text)):

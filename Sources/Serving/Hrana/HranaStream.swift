@@ -62,7 +62,6 @@ final class HranaStream {
     let began = monotonicNanoseconds()
     next(runs[...], options, []) { outcomes, token in
       let nanoseconds = monotonicNanoseconds() - began
-      NodeMeters.statements.recordNanoseconds(Int64(clamping: nanoseconds))
       let totals = HranaTotals(
         token: token ?? self.lease.node.tracker.position.token,
         milliseconds: Double(nanoseconds / 1000) / 1000)
@@ -88,12 +87,15 @@ final class HranaStream {
     }
   }
 
-  /// Whether no node could compile a text.
+  /// Why no node could compile a text.
   private func syntaxError(_ sql: SQLText) -> HranaError? {
     do throws(RequestError) {
       _ = try lease.node.readers.loopReader(on: loop).statement(sql)
       return nil
-    } catch { return HranaError.isSyntax(error) ? HranaError(error) : nil }
+    } catch {
+      let error = HranaError(error)
+      return error.isUnparsable ? error : nil
+    }
   }
 
   /// Why a client that may only read cannot have these steps done.
@@ -108,9 +110,9 @@ final class HranaStream {
   private func writes(_ sql: SQLText) -> Bool {
     do throws(RequestError) {
       switch try lease.node.readers.loopReader(on: loop).statement(sql).kind {
-      case .write, .begin(isImmediate: true): return true
-      case .read, .begin, .commit, .rollback, .savepoint, .release, .rollbackTo, .setForeignKeys,
-        .foreignKeys:
+      // A savepoint takes the write lock where no transaction is open.
+      case .write, .savepoint, .begin(isImmediate: true): return true
+      case .read, .begin, .commit, .rollback, .release, .rollbackTo, .setForeignKeys, .foreignKeys:
         return false
       }
     } catch { return StatementKind.ofUncompiled(sql) == .write }

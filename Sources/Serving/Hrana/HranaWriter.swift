@@ -33,15 +33,14 @@ extension OutputBytes {
     return true
   }
 
-  mutating func writeHranaColumns(_ result: StatementResult) {
+  mutating func writeHranaColumns(_ names: [String], _ declaredTypes: [String?]) {
     append("[")
-    for (index, name) in result.columns.enumerated() {
+    for (index, name) in names.enumerated() {
       if index > 0 { append(",") }
       append("{\"name\":")
       writeJSONString(name)
       append(",\"decltype\":")
-      let type = index < result.declaredTypes.count ? result.declaredTypes[index] : nil
-      writeOptional(type)
+      writeOptional(index < declaredTypes.count ? declaredTypes[index] : nil)
       append("}")
     }
     append("]")
@@ -63,7 +62,7 @@ extension OutputBytes {
   ) -> Bool {
     let start = count
     append("{\"cols\":")
-    writeHranaColumns(result)
+    writeHranaColumns(result.columns, result.declaredTypes)
     append(",\"rows\":[")
     for (number, row) in result.rows.enumerated() {
       if number > 0 { append(",") }
@@ -72,20 +71,39 @@ extension OutputBytes {
         return false
       }
     }
-    append("],\"affected_row_count\":")
-    writeDecimal(result.changes ?? 0)
+    append("],")
+    writeHranaEnd(
+      changes: result.changes ?? 0, lastInsertRowid: result.lastInsertRowid, result.counts,
+      index: index, milliseconds: milliseconds)
+    return true
+  }
+
+  /// What follows the rows of a result, and its end.
+  mutating func writeHranaEnd(
+    changes: Int64, lastInsertRowid: Int64?, _ counts: RowCounts, index: UInt64?,
+    milliseconds: Double
+  ) {
+    append("\"affected_row_count\":")
+    writeDecimal(changes)
     append(",\"last_insert_rowid\":")
-    writeOptional(result.lastInsertRowid.map { "\($0)" })
+    writeQuotedOptional(lastInsertRowid)
     append(",\"replication_index\":")
-    writeOptional(index.map { "\($0)" })
+    writeQuotedOptional(index.map { Int64(clamping: $0) })
     append(",\"rows_read\":")
-    writeDecimal(result.counts.read)
+    writeDecimal(counts.read)
     append(",\"rows_written\":")
-    writeDecimal(result.counts.written)
+    writeDecimal(counts.written)
     append(",\"query_duration_ms\":")
     if !writeJSONNumber(milliseconds) { append("0.0") }
     append("}")
-    return true
+  }
+
+  /// A number as a text, or null.
+  private mutating func writeQuotedOptional(_ number: Int64?) {
+    guard let number else { return append("null") }
+    append("\"")
+    writeDecimal(number)
+    append("\"")
   }
 
   mutating func writeHrana(_ description: StatementDescription) {

@@ -19,8 +19,20 @@ extension LineSession {
     if (token.epoch, token.txid) > (seen.epoch, seen.txid) { self.seen = token }
   }
 
-  private func microseconds(_ head: AnswerHead) -> UInt64 {
-    (monotonicNanoseconds() &- head.started) / 1000
+  /// Counts a request that is answered.
+  ///
+  /// - Returns: how long it took, in microseconds.
+  @discardableResult
+  private func note(_ head: AnswerHead) -> UInt64 {
+    let nanoseconds = monotonicNanoseconds() &- head.started
+    NodeMeters.lineRequests.recordNanoseconds(Int64(clamping: nanoseconds))
+    return nanoseconds / 1000
+  }
+
+  /// Answers with text for people.
+  private func plain(_ head: AnswerHead, _ text: String) {
+    note(head)
+    writer.plain(text)
   }
 
   /// Whether answers say that a transaction is open.
@@ -39,7 +51,7 @@ extension LineSession {
       writer.token(token)
       raise(token)
     }
-    let microseconds = microseconds(head)
+    let microseconds = note(head)
     writer.microseconds(microseconds)
     writer.endLine()
     return microseconds
@@ -49,7 +61,7 @@ extension LineSession {
   func answerOK(_ head: AnswerHead, token: Token? = nil) {
     guard mode == .json else {
       if let token { raise(token) }
-      return writer.plain("ok\n")
+      return plain(head, "ok\n")
     }
     writer.beginLine(id: head.id)
     if !isInTransaction { writer.member("ok", true) }
@@ -59,7 +71,7 @@ extension LineSession {
   func answer(_ head: AnswerHead, error: RequestError, statement: Int? = nil) {
     guard mode == .json else {
       let place = statement.map { " (statement \($0 + 1))" } ?? ""
-      return writer.plain("Error: \(Self.oneLine(error.message))\(place) [\(error.code)]\n")
+      return plain(head, "Error: \(Self.oneLine(error.message))\(place) [\(error.code)]\n")
     }
     writer.beginLine(id: head.id)
     writer.error(error, failedStatement: statement)
@@ -82,9 +94,8 @@ extension LineSession {
     }
     guard mode == .json else {
       if let token { raise(token) }
-      for result in response.results { writer.plain(text(result)) }
-      if response.results.isEmpty { writer.plain("ok\n") }
-      return
+      let texts = response.results.map { text($0) }
+      return plain(head, texts.isEmpty ? "ok\n" : texts.joined())
     }
     writer.beginLine(id: head.id)
     if isBatch {

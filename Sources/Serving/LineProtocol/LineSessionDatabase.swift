@@ -177,7 +177,18 @@ extension LineSession {
     writer.member("version", SoftwareVersion.current)
     writer.member("databases", Int64(counts.databases))
     writer.member("open", Int64(counts.open))
+    if let link = administration.link { add(link) }
     endLine(head, token: nil)
+  }
+}
+
+extension LineSession {
+  private func add(_ link: LinkStatus) {
+    writer.member("upstream", link.address)
+    writer.member("upstream_state", link.isLinked ? "linked" : "connecting")
+    writer.member("followed", Int64(link.followed))
+    if let age = link.contactMilliseconds { writer.member("contact_ms", Int64(clamping: age)) }
+    if let error = link.lastError { writer.member("last_error", error) }
   }
 }
 

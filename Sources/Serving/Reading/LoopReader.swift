@@ -28,7 +28,8 @@ public final class LoopReader {
     limits = source.limits
     tracker = source.tracker
     checksMax = max(1, source.limits.loopInstructionsMax / 1000)
-    reader = try ReadConnection(source: source, busyMilliseconds: 0)
+    reader = try ReadConnection(
+      source: source, busyMilliseconds: 0, cacheKibibytes: source.limits.loopCacheKibibytes)
   }
 
   /// Compiles a statement, or takes it from the cache.

@@ -40,13 +40,20 @@ public final class ReadConnection {
   private let commitStatement: Statement
   private let touchStatement: Statement
 
-  /// - Parameter busyMilliseconds: how long to wait while another process recovers the WAL.
-  public init(source: ReadSource, busyMilliseconds: Int) throws(RequestError) {
+  /// - Parameters:
+  ///   - busyMilliseconds: how long to wait while another process recovers the WAL.
+  ///   - cacheKibibytes: how much of the database it keeps; nil for SQLite's default.
+  public init(
+    source: ReadSource, busyMilliseconds: Int, cacheKibibytes: Int? = nil
+  ) throws(RequestError) {
     self.source = source
     do {
       connection = try Connection(path: source.databasePath, mode: .readOnly)
       connection.setBusyTimeout(milliseconds: busyMilliseconds)
       try connection.execute("PRAGMA query_only=1")
+      if let cacheKibibytes {
+        try connection.execute("PRAGMA cache_size=-\(max(1, cacheKibibytes))")
+      }
       beginStatement = try connection.prepare("BEGIN")
       commitStatement = try connection.prepare("COMMIT")
       touchStatement = try connection.prepare("SELECT 1 FROM sqlite_schema")

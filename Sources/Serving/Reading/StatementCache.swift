@@ -13,6 +13,7 @@ public final class CachedStatement {
   /// What `ResponseWriter.columns(encoded:)` takes.
   public private(set) var encodedColumns = ByteBuffer()
   public private(set) var columnCount = 0
+  private var knownTexts: ColumnTexts?
   /// True while its rows are being read.
   public internal(set) var isInUse = false
   /// Too much for an event loop.
@@ -52,7 +53,16 @@ public final class CachedStatement {
     recompilations = now
     hasColumns = true
     columnCount = statement.columnCount
+    knownTexts = nil
     encodedColumns = ResponseWriter.encodedColumns(statement.columnNames)
+  }
+
+  /// Names and declared types of the columns, for those who do not take `encodedColumns`.
+  var columnTexts: ColumnTexts {
+    if let knownTexts { return knownTexts }
+    let texts = ColumnTexts(statement)
+    knownTexts = texts
+    return texts
   }
 
   /// Notes how long a run on the pool took.
@@ -66,6 +76,24 @@ public final class CachedStatement {
     guard quickRuns >= Self.quickRunsWanted else { return }
     quickRuns = 0
     isSlow = false
+  }
+}
+
+/// What SQLite says of the columns of a result.
+struct ColumnTexts {
+  var names: [String] = []
+  var declaredTypes: [String?] = []
+  /// Both as Hrana writes them.
+  let hrana: ByteBuffer
+
+  init(_ statement: Statement?) {
+    if let statement {
+      names = statement.columnNames
+      declaredTypes = statement.columnDeclaredTypes
+    }
+    var output = OutputBytes(capacity: 256)
+    output.writeHranaColumns(names, declaredTypes)
+    hrana = output.take()
   }
 }
 

@@ -88,9 +88,14 @@ extension SessionStream {
     return StatementKind.byFirstWord(statement.sql) == .read
   }
 
+  /// - Parameter isJudged: the snapshot was found to hold what the client has seen.
   private func finishRead(
-    _ result: StatementResult, _ bytes: Int, _ mark: SnapshotMark, _ run: StreamRunState
+    _ result: StatementResult, _ bytes: Int, _ mark: SnapshotMark, _ run: StreamRunState,
+    isJudged: Bool = false
   ) {
+    if !isJudged, case .token(let token) = mark, let error = loss(run, token.epoch) {
+      return lose(run, error)
+    }
     run.bytesLeft -= bytes
     guard run.bytesLeft > 0 else { return run.end(.failed(.tooLarge)) }
     run.end(.result(result))
@@ -100,11 +105,28 @@ extension SessionStream {
     }
   }
 
+  /// Why what was read in an epoch must not be told: a history that the client has seen can have been
+  /// lost since the run was admitted.
+  private func loss(_ run: StreamRunState, _ epoch: Epoch) -> RequestError? {
+    let seen = tokens(run.options)
+    guard seen.contains(where: { $0.epoch < epoch }) else { return nil }
+    return node.gate.refusal(of: seen, before: epoch)
+  }
+
+  private func lose(_ run: StreamRunState, _ error: RequestError) {
+    forget(ifLost: error)
+    run.fail(error)
+  }
+
   /// What was read has no number yet: goes on when it has.
   private func hold(at place: LogPlace, _ run: StreamRunState) {
     let wait = PlaceWait(tracker: node.tracker, place: place, loop: loop) { position in
       self.resume {
         guard let position else { return run.replaceLast(.failed(PlaceWait.unnumbered)) }
+        if let error = self.loss(run, position.epoch) {
+          run.replaceLast(.failed(error))
+          return self.lose(run, error)
+        }
         self.raise(position.token)
       }
     }
@@ -181,6 +203,10 @@ extension SessionStream {
           return local.close(pool: self.node.readers.pool, on: self.loop)
         }
         self.resume {
+          if let error = self.loss(run, local.position.epoch) {
+            local.close(pool: self.node.readers.pool, on: self.loop)
+            return self.lose(run, error)
+          }
           self.transaction = .reading(local)
           self.watch(local)
         }
@@ -198,7 +224,8 @@ extension SessionStream {
         case .failure(let error): run.end(.failed(error))
         case .success(let read):
           local.record(step.request, read.hash)
-          self.finishRead(read.result, read.bytes, .token(local.position.token), run)
+          self.finishRead(
+            read.result, read.bytes, .token(local.position.token), run, isJudged: true)
         }
         self.expire(local)
       }

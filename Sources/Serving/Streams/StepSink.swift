@@ -22,8 +22,9 @@ struct StepSink: ResultSink {
   }
 
   mutating func beginResult(of statement: CachedStatement) {
-    result.columns = statement.statement?.columnNames ?? []
-    result.declaredTypes = statement.statement?.columnDeclaredTypes ?? []
+    let texts = statement.columnTexts
+    result.columns = texts.names
+    result.declaredTypes = texts.declaredTypes
   }
 
   mutating func row(of statement: Statement, columns: Int) {

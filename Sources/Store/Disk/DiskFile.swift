@@ -164,6 +164,9 @@ public final class DiskFile: Sendable {
     return here.st_ino == named.st_ino && here.st_dev == named.st_dev
   }
 
+  /// Gives it back.
+  func unlock() { _ = flock(descriptor, LOCK_UN) }
+
   public var size: Int {
     var info = stat()
     return fstat(descriptor, &info) == 0 ? Int(info.st_size) : 0

@@ -139,6 +139,11 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
     try result.get()
   }
 
+  /// Notes that the database changes from now on, after an orderly stop.
+  func noteOpen() throws(DiskError) {
+    if base.isClean { try saveBase { $0.isClean = false } }
+  }
+
   /// Notes that another primary has begun a later epoch; it stays noted.
   public func supersede(by epoch: Epoch) throws(DiskError) {
     try saveBase { $0.superseding = epoch }

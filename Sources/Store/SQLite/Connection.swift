@@ -166,6 +166,14 @@ public final class Connection {
     sqlite3_file_control(handle, "main", SQLITE_FCNTL_PERSIST_WAL, &persist)
   }
 
+  /// The connection looks at pages alone: where the schema is damaged, that must not keep it from
+  /// finding out which page it is.
+  ///
+  /// Source: https://www.sqlite.org/pragma.html#pragma_writable_schema
+  func ignoreSchema() { _ = edge_db_config_int(handle, SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1, nil) }
+  /// Reads from the database, and so opens a snapshot, without a look at its schema.
+  static let snapshotProbe = "PRAGMA user_version"
+
   /// Keeps track for `takeCommittedFrames()`. It takes the one hook that automatic checkpoints
   /// would use.
   ///

@@ -4,15 +4,19 @@
 
 import NIOCore
 
-/// Protocol versions that this release speaks.
+/// Protocol versions that this release speaks, for each sort of link.
 public enum ShipProtocolVersion {
-  public static let lowest: UInt16 = 1
-  public static let highest: UInt16 = 1
+  /// Links with one database.
+  public static let single: ClosedRange<UInt16> = 1...1
+  /// Links with many databases.
+  public static let many: ClosedRange<UInt16> = 2...2
 
   /// The highest version that both sides speak; nil when there is none.
-  public static func choose(lowest: UInt16, highest: UInt16) -> UInt16? {
-    let version = min(highest, Self.highest)
-    return version >= max(lowest, Self.lowest) ? version : nil
+  public static func choose(
+    lowest: UInt16, highest: UInt16, of ours: ClosedRange<UInt16> = single
+  ) -> UInt16? {
+    let version = min(highest, ours.upperBound)
+    return version >= max(lowest, ours.lowerBound) ? version : nil
   }
 }
 
@@ -23,9 +27,9 @@ public struct ShipHello: Equatable, Sendable {
   public var highestVersion: UInt16
   public var nonce: [UInt8]
 
-  public init(nonce: [UInt8]) {
-    lowestVersion = ShipProtocolVersion.lowest
-    highestVersion = ShipProtocolVersion.highest
+  public init(nonce: [UInt8], versions: ClosedRange<UInt16> = ShipProtocolVersion.single) {
+    lowestVersion = versions.lowerBound
+    highestVersion = versions.upperBound
     self.nonce = nonce
   }
 

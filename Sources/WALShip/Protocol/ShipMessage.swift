@@ -38,6 +38,20 @@ public enum ShipMessageKind: UInt8, Sendable, CaseIterable {
   case resynchronize = 15
   /// Server: the position without a transaction, after an epoch began.
   case position = 16
+  /// Follower of many databases: who it is and which it takes, with its proof of the secret.
+  case attach = 17
+  /// Server of many databases: who it is, with its proof of the secret.
+  case catalogue = 18
+  /// Server: where a database stands that is not being followed, or that it is gone.
+  case news = 19
+  /// Server: all databases have been told of.
+  case listed = 20
+  /// Follower: follows a database on this stream.
+  case open = 21
+  /// Both: the stream is over.
+  case end = 22
+  /// Follower: how much it has taken of the stream.
+  case window = 23
 }
 
 /// One message as it travels: 12 bytes of header, then the body.
@@ -47,7 +61,7 @@ public struct ShipMessage: Equatable, Sendable {
   public static let bytesMax = 2 << 20
 
   public var kind: ShipMessageKind
-  /// Which database of the connection it is about; 0 while a node has one.
+  /// Which database of the connection it is about; 0 on a link with one, and for the link itself.
   public var stream: UInt16
   public var body: ByteBuffer
 
@@ -78,6 +92,27 @@ extension ByteBuffer {
       return shipChecksum(UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + length]))
     }
     setInteger(sum, at: start + 8, endianness: .little)
+  }
+
+  /// Appends whole messages, as they were written for a link with one database, on a stream.
+  ///
+  /// - Throws: when the bytes are no messages.
+  public mutating func writeShipMessages(
+    _ messages: ByteBuffer, stream: UInt16
+  ) throws(ShipProtocolError) {
+    var rest = messages
+    reserveCapacity(minimumWritableBytes: messages.readableBytes)
+    while rest.readableBytes > 0 {
+      guard let length: UInt32 = rest.getInteger(at: rest.readerIndex, endianness: .little),
+        let kind: UInt8 = rest.getInteger(at: rest.readerIndex + 4),
+        length >= ShipMessage.headerBytes, let whole = rest.readSlice(length: Int(length)),
+        let body = whole.getSlice(
+          at: whole.readerIndex + ShipMessage.headerBytes,
+          length: Int(length) - ShipMessage.headerBytes)
+      else { throw .damaged }
+      guard let kind = ShipMessageKind(rawValue: kind) else { throw .malformed("unknown kind") }
+      writeShipMessage(ShipMessage(kind, stream: stream, body: body))
+    }
   }
 
   /// Takes the next complete message off the front.

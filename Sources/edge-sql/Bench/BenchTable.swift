@@ -23,13 +23,14 @@ struct BenchTable {
     }
   }
 
-  /// Inserts rows with ids from 1 on.
+  /// Inserts rows with ids from `first` on.
   ///
   /// - Returns: the token of the last insert.
-  static func fill(_ client: LineClient, rows: Int) throws -> String? {
+  static func fill(_ client: LineClient, from first: Int = 1, rows: Int) throws -> String? {
     var token: String?
-    for start in stride(from: 1, through: rows, by: rowsPerInsert) {
-      let end = min(rows, start + rowsPerInsert - 1)
+    let last = first + rows - 1
+    for start in stride(from: first, through: last, by: rowsPerInsert) {
+      let end = min(last, start + rowsPerInsert - 1)
       let sql = """
         WITH RECURSIVE n(i) AS (SELECT \(start) UNION ALL SELECT i + 1 FROM n WHERE i < \(end)) \
         INSERT INTO \(name) SELECT i, 0, printf('payload of row %08d', i) FROM n
@@ -37,6 +38,23 @@ struct BenchTable {
       token = try client.request(RequestLine.statement(sql)).last.token ?? token
     }
     return token
+  }
+
+  /// Request lines that read one row each, any of those that `fill` made.
+  static func reads(from first: Int = 1, rows: Int) -> () -> [UInt8] {
+    let select = "SELECT payload FROM \(name) WHERE id = ?"
+    let lines = (first..<first + rows).map { id in
+      Array((RequestLine.short(select, .integer(Int64(id))) + "\n").utf8)
+    }
+    return { lines[Int.random(in: 0..<lines.count)] }
+  }
+
+  /// A request line that inserts one row.
+  static var insert: [UInt8] {
+    let line = RequestLine.short(
+      "INSERT INTO \(name)(at, payload) VALUES (?, ?)", .integer(0),
+      .string("a row of the write bench"))
+    return Array((line + "\n").utf8)
   }
 
   static func drop(_ client: LineClient) throws {

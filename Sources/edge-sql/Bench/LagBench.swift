@@ -23,12 +23,15 @@ struct LagBench {
   func run() throws -> Result {
     let echo = try EchoServer()
     var result = Result()
+    var live = LiveView("lag")
+    defer { live.end() }
     for sample in 1...samples {
       if Interrupt.take() {
         result.interrupted = true
         break
       }
       try measure(sample, echo, &result)
+      live.show(result.lag, done: Double(sample) / Double(samples))
       MonotonicClock.sleep(milliseconds: intervalMilliseconds)
     }
     return result
@@ -78,6 +81,14 @@ struct LagBench {
 }
 
 extension LagBench.Result {
+  var curves: [LatencyPlot.Curve] {
+    [
+      LatencyPlot.Curve(name: "visible at the replica", times: lag),
+      LatencyPlot.Curve(name: "acknowledged write", times: write),
+      LatencyPlot.Curve(name: "TCP echo on this machine", times: echo),
+    ]
+  }
+
   func text(samples: Int) -> String {
     var table = MeasurementTable()
     table.add("visible at the replica", lag)
@@ -88,12 +99,11 @@ extension LagBench.Result {
       + "\nThe first line counts from the primary's answer and holds one round trip.\n"
   }
 
-  func json(samples: Int) -> String {
-    let value = JSONValue.members([
+  func json(samples: Int) -> JSONValue {
+    .members([
       ("bench", .string("lag")), ("samples", .integer(Int64(samples))),
       ("timeouts", .integer(Int64(timeouts))), ("interrupted", .bool(interrupted)),
       ("lag", lag.json), ("write", write.json), ("echo", echo.json),
     ])
-    return JSONDocument.text(value) + "\n"
   }
 }

@@ -17,15 +17,43 @@ struct LoadBench {
     }
   }
 
+  /// What is measured, for the live line.
+  var name: String
   var seconds: Double
 
   /// How long answers may take that are outstanding when the time is over.
   private static let drainNanoseconds: UInt64 = 10_000_000_000
 
-  func run(_ connections: [LoadConnection]) throws -> Result {
+  /// Connects, and keeps all connections busy.
+  ///
+  /// - Parameters:
+  ///   - token: what every connection must see before it begins.
+  ///   - nextRequest: makes the request lines, each with its line end.
+  func run(
+    _ settings: ClientSettings, connections: Int, depth: Int, token: String?,
+    nextRequest: @escaping () -> [UInt8]
+  ) throws -> Result {
+    var clients: [LineClient] = []
+    for _ in 0..<connections {
+      let client = try LineClient(settings)
+      if let token {
+        var options = RequestLineOptions()
+        options.token = token
+        options.waitMilliseconds = 10_000
+        _ = try client.request(RequestLine.statement("SELECT 1", options: options))
+      }
+      clients.append(client)
+    }
+    return try run(
+      clients.map { LoadConnection($0.socket, depth: depth, nextRequest: nextRequest) })
+  }
+
+  private func run(_ connections: [LoadConnection]) throws -> Result {
     var result = Result()
     let start = MonotonicClock.nowNanoseconds
     var end = start + UInt64(seconds * 1e9)
+    var live = LiveView(name)
+    defer { live.end() }
     for connection in connections { try connection.fill() }
     while true {
       let now = MonotonicClock.nowNanoseconds
@@ -38,6 +66,7 @@ struct LoadBench {
       let isOver = now >= end
       if isOver, connections.allSatisfy(\.isIdle) || now - end >= Self.drainNanoseconds { break }
       try step(connections, refills: !isOver, &result.times)
+      live.show(result.times, done: min(1, Double(now - start) / (seconds * 1e9)))
     }
     result.nanoseconds = MonotonicClock.nowNanoseconds - start
     result.errors = connections.reduce(0) { $0 + $1.errors }
@@ -78,8 +107,8 @@ extension LoadBench.Result {
     return text
   }
 
-  func json(kind: String, connections: Int, depth: Int) -> String {
-    let value = JSONValue.members([
+  func json(kind: String, connections: Int, depth: Int) -> JSONValue {
+    .members([
       ("bench", .string(kind)), ("connections", .integer(Int64(connections))),
       ("depth", .integer(Int64(depth))), ("seconds", .real(Double(nanoseconds / 1_000_000) / 1000)),
       ("requests", .integer(Int64(times.count))), ("per_second", .real(perSecond.rounded())),
@@ -87,6 +116,5 @@ extension LoadBench.Result {
       ("first_error", firstError.map { .string($0.failure.message) } ?? .null),
       ("interrupted", .bool(interrupted)), ("times", times.json),
     ])
-    return JSONDocument.text(value) + "\n"
   }
 }

@@ -8,17 +8,36 @@ struct BenchCommand: ParsableCommand {
     commandName: "bench",
     abstract: "Measure the lag and the throughput of running nodes.",
     discussion: """
+      Without a subcommand everything is measured: edge-sql bench --primary HOST:PORT --replica \
+      HOST:PORT. On a terminal a line shows how it goes. \
       The benches make a table edge_bench and drop it when they are done, also after Ctrl-C. They \
       never touch a table of that name that was there before, unless --drop-existing is given.
       """,
-    subcommands: [BenchLagCommand.self, BenchReadCommand.self, BenchWriteCommand.self])
+    subcommands: [
+      BenchAllCommand.self, BenchLagCommand.self, BenchReadCommand.self, BenchWriteCommand.self,
+    ], defaultSubcommand: BenchAllCommand.self)
 }
 
 /// Options of all benches.
 struct BenchOptions: ParsableArguments {
   @Flag(help: "Drop a table edge_bench that is there already.") var dropExisting = false
   @Flag(help: "Print JSON.") var json = false
+  @Option(help: ArgumentHelp("Draw the times into this SVG file.", valueName: "file"))
+  var plot: String?
   @OptionGroup var client: ClientOptions
+
+  func write(_ text: @autoclosure () -> String, _ json: @autoclosure () -> JSONValue) {
+    Console.output.write(self.json ? JSONDocument.text(json()) + "\n" : text())
+  }
+
+  func draw(_ title: String, _ curves: [LatencyPlot.Curve]) throws(CommandFailure) {
+    guard let plot else { return }
+    do {
+      try TextFile.write(LatencyPlot(title: title, curves: curves).svg, to: plot)
+    } catch {
+      throw CommandFailure(.cannotCreate, error.description)
+    }
+  }
 
   func connect(_ address: String?) throws -> LineClient {
     var settings = try client.settings(address: address)
@@ -58,8 +77,8 @@ struct BenchLagCommand: ParsableCommand {
         primary: client, replica: try bench.connect(replica), samples: samples,
         intervalMilliseconds: intervalMs, waitMilliseconds: waitMs)
       let result = try BenchTable.with(client, dropExisting: bench.dropExisting) { try lag.run() }
-      Console.output.write(
-        bench.json ? result.json(samples: samples) : result.text(samples: samples))
+      bench.write(result.text(samples: samples), result.json(samples: samples))
+      try bench.draw("Lag of \(replica)", result.curves)
       if result.lag.count == 0 { throw ExitCode(ExitStatus.failed.rawValue) }
     }
   }
@@ -85,26 +104,16 @@ struct LoadOptions: ParsableArguments {
   ///   - token: what every connection must see before it begins.
   ///   - nextRequest: makes the request lines, each with its line end.
   func run(
-    _ kind: String, _ settings: ClientSettings, token: String?, json: Bool,
+    _ kind: String, _ bench: BenchOptions, _ settings: ClientSettings, token: String?,
     nextRequest: @escaping () -> [UInt8]
   ) throws {
-    var clients: [LineClient] = []
-    for _ in 0..<connections {
-      let client = try LineClient(settings)
-      if let token {
-        var options = RequestLineOptions()
-        options.token = token
-        options.waitMilliseconds = 10_000
-        _ = try client.request(RequestLine.statement("SELECT 1", options: options))
-      }
-      clients.append(client)
-    }
-    let loads = clients.map { LoadConnection($0.socket, depth: depth, nextRequest: nextRequest) }
-    let result = try LoadBench(seconds: seconds).run(loads)
-    Console.output.write(
-      json
-        ? result.json(kind: kind, connections: connections, depth: depth)
-        : result.text(connections: connections, depth: depth))
+    let result = try LoadBench(name: kind, seconds: seconds).run(
+      settings, connections: connections, depth: depth, token: token, nextRequest: nextRequest)
+    bench.write(
+      result.text(connections: connections, depth: depth),
+      result.json(kind: kind, connections: connections, depth: depth))
+    try bench.draw(
+      "Load on \(settings.address)", [LatencyPlot.Curve(name: kind, times: result.times)])
     if result.times.count == 0 { throw ExitCode(ExitStatus.failed.rawValue) }
   }
 }
@@ -125,18 +134,13 @@ struct BenchReadCommand: ParsableCommand {
       let client = try bench.connect(address)
       if let sql = load.sql {
         let line = Array((RequestLine.statement(sql) + "\n").utf8)
-        try load.run("read", client.settings, token: nil, json: bench.json) { line }
+        try load.run("read", bench, client.settings, token: nil) { line }
         return
       }
       try BenchTable.with(client, dropExisting: bench.dropExisting) {
         let token = try BenchTable.fill(client, rows: Self.rows)
-        let select = "SELECT payload FROM \(BenchTable.name) WHERE id = ?"
-        let lines = (1...Self.rows).map { id in
-          Array((RequestLine.short(select, .integer(Int64(id))) + "\n").utf8)
-        }
-        try load.run("read", client.settings, token: token, json: bench.json) {
-          lines[Int.random(in: 0..<lines.count)]
-        }
+        let next = BenchTable.reads(rows: Self.rows)
+        try load.run("read", bench, client.settings, token: token, nextRequest: next)
       }
     }
   }
@@ -158,15 +162,12 @@ struct BenchWriteCommand: ParsableCommand {
       let client = try bench.connect(address)
       if let sql = load.sql {
         let line = Array((RequestLine.statement(sql) + "\n").utf8)
-        try load.run("write", client.settings, token: nil, json: bench.json) { line }
+        try load.run("write", bench, client.settings, token: nil) { line }
         return
       }
       try BenchTable.with(client, dropExisting: bench.dropExisting) {
-        let insert = RequestLine.short(
-          "INSERT INTO \(BenchTable.name)(at, payload) VALUES (?, ?)", .integer(0),
-          .string("a row of the write bench"))
-        let line = Array((insert + "\n").utf8)
-        try load.run("write", client.settings, token: nil, json: bench.json) { line }
+        let line = BenchTable.insert
+        try load.run("write", bench, client.settings, token: nil) { line }
       }
     }
   }

@@ -12,28 +12,15 @@ struct PrimaryCommand: AsyncParsableCommand {
       The file is adopted as it is, or made. Other programs may go on writing to it with their own \
       SQLite: their commits are shipped as well.
       With --data it serves any number of databases, the files NAME.db of a folder, each opened \
-      when somebody asks for it; replicas do not follow these yet.
+      when somebody asks for it; `edge-sql replica --data` follows all of them, or some.
       """)
 
-  @Option(
-    help: ArgumentHelp("A folder of many databases, in place of --db.", valueName: "folder"))
-  var data: String?
-  @Option(
-    help: ArgumentHelp(
-      "How long one of many databases stays open without use.", valueName: "duration"))
-  var databaseIdle: String?
-  @Option(
-    help: ArgumentHelp("The most of many databases that are open at once.", valueName: "count"))
-  var databasesOpen: String?
-
+  @OptionGroup(title: "Many databases") var many: ManyDatabasesArguments
   @OptionGroup var node: NodeArguments
 
   func run() async throws {
     try await reportingFailures {
-      let configuration = try node.load(more: [
-        Settings.data.flag(data), Settings.databaseIdle.flag(databaseIdle),
-        databasesOpen.map { GivenFlag(name: Settings.databasesOpen.name, text: $0) },
-      ])
+      let configuration = try node.load(more: many.flags)
       if let folder = try configuration.optional(Settings.data) {
         return try await serve(folder, configuration)
       }
@@ -59,19 +46,13 @@ struct PrimaryCommand: AsyncParsableCommand {
 
   /// Serves many databases.
   private func serve(_ folder: String, _ configuration: Configuration) async throws {
-    guard try configuration.optional(Settings.database) == nil else {
-      throw configuration.failure(Settings.data, "--db and --data cannot be given together")
-    }
-    let (options, security) = try await NodeRun.options(
-      configuration, listen: "127.0.0.1:7380", http: "127.0.0.1:8080", ship: "off",
+    try many.requireNoFile(configuration)
+    var (options, security) = try await NodeRun.options(
+      configuration, listen: "127.0.0.1:7380", http: "127.0.0.1:8080", ship: "127.0.0.1:7381",
       role: "primary")
-    guard options.ship == nil else {
-      throw configuration.failure(
-        Settings.ship, "the databases of --data cannot be followed: leave it out, or say off")
-    }
+    many.share(&options.limits)
     var primary = PrimaryDataConfiguration(folderPath: folder, options: options)
-    primary.databases.idleMilliseconds = try configuration[Settings.databaseIdle]
-    primary.databases.openMax = try configuration[Settings.databasesOpen]
+    primary.databases = try many.limits(configuration)
     let service: PrimaryDataService
     do {
       service = try await PrimaryDataService(configuration: primary)
@@ -80,20 +61,15 @@ struct PrimaryCommand: AsyncParsableCommand {
     }
     let listen = service.listenAddress.map { "clients on \(describe($0))" } ?? "no clients"
     let http = service.httpAddress.map { ", HTTP on \(describe($0))" } ?? ""
+    let ship = service.shipAddress.map { "replicas on \(describe($0))" } ?? "no replicas"
     let count = grouped(service.databases.counts.databases)
-    Console.output.write("ready: primary of \(count) databases in \(folder), \(listen)\(http)\n")
+    Console.output.write(
+      "ready: primary of \(count) databases in \(folder), \(listen)\(http), \(ship)\n")
     try await NodeRun.serve(service, security, logger: options.logger)
   }
 
   private func failure(_ error: any Error, path: String) -> any Error {
-    if let failure = error as? DataFolder.Failure {
-      let status: ExitStatus =
-        switch failure {
-        case .notAFolder: .cannotCreate
-        case .inUse: .temporary
-        }
-      return CommandFailure(status, failure.description)
-    }
+    if let failure = ManyDatabasesArguments.failure(error) { return failure }
     guard let failure = error as? PrimaryDatabase.Failure else {
       return NodeRun.failure(error, path: path)
     }

@@ -11,6 +11,8 @@ struct ReplicaCommand: AsyncParsableCommand {
     discussion: """
       The file is an ordinary SQLite database that any program on this machine may read. Writes \
       sent to this node are forwarded to the primary.
+      With --data it takes all databases of a primary with --data, or those that --databases names, \
+      over one connection: they appear here as they are made there, and go as they are dropped.
       """)
 
   @Option(
@@ -18,13 +20,22 @@ struct ReplicaCommand: AsyncParsableCommand {
       "The node to follow; several with commas: the first that can be reached.",
       valueName: "address"))
   var upstream: String?
-  @Flag(help: "Throw away what is in the replica's file and copy everything anew.")
+  @Flag(help: "Throw away what is in the replica's file or folder and copy everything anew.")
   var reset = false
+  @Option(
+    help: ArgumentHelp(
+      "Which of many databases to take: names and globs, with commas.", valueName: "patterns"))
+  var databases: String?
+  @OptionGroup(title: "Many databases") var many: ManyDatabasesArguments
   @OptionGroup var node: NodeArguments
 
   func run() async throws {
     try await reportingFailures {
-      let configuration = try node.load(more: [Settings.upstream.flag(upstream)])
+      let configuration = try node.load(
+        more: many.flags + [Settings.upstream.flag(upstream), Settings.databases.flag(databases)])
+      if let folder = try configuration.optional(Settings.data) {
+        return try await follow(folder, configuration)
+      }
       let (options, security) = try await NodeRun.options(
         configuration, listen: "127.0.0.1:7390", http: "127.0.0.1:8090", ship: "off",
         role: "replica")
@@ -54,6 +65,34 @@ struct ReplicaCommand: AsyncParsableCommand {
       defer { watch.cancel() }
       try await NodeRun.serve(service, security, logger: options.logger)
     }
+  }
+
+  /// Follows many databases.
+  private func follow(_ folder: String, _ configuration: Configuration) async throws {
+    try many.requireNoFile(configuration)
+    var (options, security) = try await NodeRun.options(
+      configuration, listen: "127.0.0.1:7390", http: "127.0.0.1:8090", ship: "off",
+      role: "replica")
+    many.share(&options.limits)
+    let upstreams = try configuration[Settings.upstream]
+    var replica = ReplicaDataConfiguration(
+      folderPath: folder,
+      upstreams: upstreams.map { NodeAddress(host: $0.host, port: $0.port) }, options: options)
+    replica.filter = try configuration[Settings.databases]
+    replica.databases = try many.limits(configuration)
+    replica.resets = reset
+    let service: ReplicaDataService
+    do {
+      service = try await ReplicaDataService(configuration: replica)
+    } catch {
+      throw ManyDatabasesArguments.failure(error) ?? NodeRun.failure(error, path: folder)
+    }
+    let listen = service.listenAddress.map { "clients on \(describe($0))" } ?? "no clients"
+    let http = service.httpAddress.map { ", HTTP on \(describe($0))" } ?? ""
+    let ship = service.shipAddress.map { ", replicas on \(describe($0))" } ?? ""
+    let followed = upstreams.map(\.description).joined(separator: ",")
+    Console.output.write("ready: replica of \(followed) in \(folder), \(listen)\(http)\(ship)\n")
+    try await NodeRun.serve(service, security, logger: options.logger)
   }
 
   private func failure(_ error: any Error, path: String) -> any Error {

@@ -3,6 +3,7 @@
 // accept it.
 
 import Serving
+import WALShip
 
 /// One setting: its name in the file (`ship_secret_file`), and how its text becomes a value.
 struct Setting<Value: Sendable>: SettingEntry {
@@ -86,7 +87,10 @@ enum Settings {
     Parse.upstreams)
   static let database = Setting("db", "the database file", Parse.path)
   static let data = Setting(
-    "data", "the folder of a primary that serves many databases, in place of one file", Parse.path)
+    "data", "the folder of a node that serves many databases, in place of one file", Parse.path)
+  static let databases = Setting(
+    "databases", default: "*", "which databases a replica takes: names and globs, with commas",
+    Parse.databases)
   static let databaseIdle = Setting(
     "database_idle", default: "60s", "how long one of many databases stays open without use",
     Parse.milliseconds)
@@ -134,7 +138,8 @@ enum Settings {
     "tls", default: "false", "whether client commands connect with TLS", Parse.boolean)
 
   static let all: [any SettingEntry] = [
-    listen, http, streamIdle, ship, upstream, database, data, databaseIdle, databasesOpen,
+    listen, http, streamIdle, ship, upstream, database, data, databases, databaseIdle,
+    databasesOpen,
     name, shipSecretFile, insecure,
     authKeyFiles,
     authRequireExp, tlsCert, tlsKey, tlsCA, checkpointFrames, scrubRate, scrubInterval, logLevel,
@@ -157,6 +162,13 @@ enum Parse {
       paths.append(try path(String(part)))
     }
     return paths
+  }
+
+  @Sendable static func databases(_ text: String) throws(BadValue) -> DatabaseFilter {
+    guard let filter = DatabaseFilter(text) else {
+      throw BadValue("\"\(text)\" is no list of databases: use \(DatabaseFilter.rule)")
+    }
+    return filter
   }
 
   @Sendable static func nodeName(_ text: String) throws(BadValue) -> String {

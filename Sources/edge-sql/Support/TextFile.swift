@@ -40,9 +40,23 @@ enum TextFile {
     }
   }
 
-  private static func failure(_ path: String) -> Failure {
+  /// Makes the file, or puts the text in the place of what it holds.
+  static func write(_ text: String, to path: String) throws(Failure) {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else { throw failure(path, "cannot be made") }
+    defer { close(descriptor) }
+    var rest = Array(text.utf8)[...]
+    while !rest.isEmpty {
+      let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { throw failure(path, "cannot be written") }
+      rest = rest.dropFirst(count)
+    }
+  }
+
+  private static func failure(_ path: String, _ what: String = "cannot be read") -> Failure {
     let code = errno
-    return Failure(path: path, reason: "cannot be read: \(errorText(code))", code: code)
+    return Failure(path: path, reason: "\(what): \(errorText(code))", code: code)
   }
 }
 

@@ -15,7 +15,7 @@ extension NodeTests {
     ].first { Files.exists($0) }
 
     @Test(.enabled(if: ClockTests.library != nil, "there is no libfaketime here"))
-    func clocksThatJump() throws {
+    func row52_clocksThatJump() throws {
       var random = SeededGenerator(seed: 52)
       let library = try #require(Self.library)
       let cluster = try Cluster(replicas: 1) { path in

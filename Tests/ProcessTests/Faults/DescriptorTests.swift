@@ -13,7 +13,7 @@ extension NodeTests {
     private static let clients = 150
 
     @Test(.enabled(if: DescriptorTests.prlimit != nil, "there is no prlimit here"))
-    func descriptorsThatRunOut() throws {
+    func row53_descriptorsThatRunOut() throws {
       var random = SeededGenerator(seed: 53)
       let prlimit = try #require(Self.prlimit)
       let cluster = try Cluster(replicas: 1) { path in

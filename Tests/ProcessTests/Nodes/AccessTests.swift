@@ -10,53 +10,16 @@ import WALShip
 
 extension NodeTests {
   @Suite struct AccessTests {
-    /// A primary and a replica that ask for tokens.
-    private struct Pair {
-      let directory: TestDirectory
-      let tokens: TestTokens
-      let primary: NodeProcess
-      let replica: NodeProcess
-      var nodes: [NodeProcess] { [primary, replica] }
-
-      init(_ arguments: [String] = ["--auth-require-exp"]) async throws {
-        directory = try TestDirectory()
-        tokens = try await TestTokens()
-        let secret = try directory.write("secret", "a secret of the nodes alone", mode: 0o600)
-        let all =
-          ["--auth-jwt-key-file", try tokens.keyFile(in: directory), "--ship-secret-file", secret]
-          + arguments
-        primary = try NodeProcess(.primary, in: directory, database: "p.db", arguments: all)
-        replica = try NodeProcess(
-          .replica, in: directory, database: "r.db",
-          arguments: ["--upstream", "127.0.0.1:\(primary.shipPort)"] + all)
-        let admin = try #require(try tokens.token(.admin))
-        for node in nodes { node.token = admin }
-        let client = try replica.connect()
-        try client.run("CREATE TABLE t(v)")
-      }
-    }
-
     @Test func rows45and46_eachRouteAskedByEachBearer() async throws {
-      let pair = try await Pair()
-      var asked = 0
-      for node in pair.nodes {
-        for route in AccessRoute.line {
-          for bearer in Bearer.allCases {
-            let expected = AccessOutcome.expected(bearer, needs: route.needs)
-            let outcome = try route.ask(node, pair.tokens.token(bearer))
-            #expect(outcome == expected, "\(node.role), \(route), \(bearer)")
-            asked += 1
-          }
-        }
-      }
-      note("\(asked) requests of all bearers")
+      let pair = try await GuardedPair()
+      try pair.ask(AccessRoute.line)
       // Each allowed write was made, and no other one: five routes, two bearers, two nodes.
       #expect(try pair.primary.connect().integer("SELECT count(*) FROM t") == 5 * 2 * 2)
     }
 
     /// sqld lets a reader hold the write lock.
     @Test func row46_readersNeverHoldTheWriteLock() async throws {
-      let pair = try await Pair()
+      let pair = try await GuardedPair()
       for node in pair.nodes {
         let reader = try LineConnection(port: node.listenPort)
         try reader.authenticate(try #require(try pair.tokens.token(.reader)))
@@ -80,7 +43,7 @@ extension NodeTests {
 
     /// A replica that is not what it should be: it says of a request that its client may only read.
     @Test func row46_thePrimaryChecksWhatItsReplicasForward() async throws {
-      let pair = try await Pair()
+      let pair = try await GuardedPair()
       let stranger = try RawFollower(
         port: pair.primary.shipPort, name: "odd",
         secret: ShipSecret(file: pair.directory.file("secret")))
@@ -105,15 +68,67 @@ extension NodeTests {
       // What only reads stays so, whatever it is called.
       let disguised = EngineRequest(.read([statement]))
       #expect(try stranger.ask(disguised).failure?.error.code == "READ_ONLY")
+      // The rights of those whom the follower asked for nothing are those of nobody.
+      for work in writes + [.read([StatementRequest(sql: SQLText("SELECT count(*) FROM t"))])] {
+        var request = EngineRequest(work)
+        request.isAnonymous = true
+        #expect(try stranger.ask(request).failure?.error.code == "AUTH_DENIED")
+      }
       var write = EngineRequest(.write([statement]))
       write.access = .write
       #expect(try stranger.ask(write).failure == nil)
       #expect(try pair.primary.connect().integer("SELECT count(*) FROM t") == 1)
     }
 
+    /// A replica whose clients need no credential is no way around those that the primary asks for;
+    /// neither is one that follows it.
+    @Test func row46_aReplicaThatAsksForNothingLendsNoRights() async throws {
+      let pair = try await GuardedPair()
+      let secret = ["--ship-secret-file", pair.directory.file("secret")]
+      let open = try NodeProcess(
+        .replica, in: pair.directory, database: "open.db",
+        arguments: ["--upstream", "127.0.0.1:\(pair.primary.shipPort)"] + secret, speaksHTTP: true)
+      let below = try NodeProcess(
+        .replica, in: pair.directory, database: "below.db",
+        arguments: ["--upstream", "127.0.0.1:\(open.shipPort)"] + secret, speaksHTTP: true)
+      let behind = try NodeProcess(
+        .replica, in: pair.directory, database: "behind.db",
+        arguments: ["--upstream", "127.0.0.1:\(pair.replica.shipPort)"] + secret, speaksHTTP: true)
+      for node in [open, below, behind] {
+        let client = try node.connect()
+        for line in [
+          "INSERT INTO t VALUES (1)", "BEGIN IMMEDIATE", "SAVEPOINT a",
+          #"{"sql":"SELECT count(*) FROM t","read":"primary"}"#,
+          #"{"batch":[{"sql":"INSERT INTO t VALUES (1)"}]}"#,
+        ] {
+          let answer = try client.request(line)
+          #expect(answer.error == "AUTH_DENIED", "\(line): \(answer.json)")
+          #expect(answer.message.contains("--auth-jwt-key-file"), "\(answer.json)")
+        }
+        // What is here they may read, as their node says.
+        #expect(try client.integer("SELECT count(*) FROM t") == 0)
+        #expect(
+          try client.query("SELECT count(*) FROM t", [], [("read", "latest")]).error == nil)
+        let connection = try HTTPClient(port: node.httpPort)
+        let answer = try connection.request(
+          "POST", "/v1/execute", #"{"stmt":{"sql":"INSERT INTO t VALUES (1)"}}"#)
+        #expect(answer.status == 500 && answer.text.contains("AUTH_DENIED"), "\(answer.text)")
+      }
+      // A credential that was shown to the node that the client speaks to counts on all the way.
+      let asking = try NodeProcess(
+        .replica, in: pair.directory, database: "asking.db",
+        arguments: [
+          "--upstream", "127.0.0.1:\(open.shipPort)", "--auth-jwt-key-file",
+          pair.directory.file("tokens.pem"),
+        ] + secret)
+      asking.token = try pair.tokens.token(.writer)
+      try asking.connect().run("INSERT INTO t VALUES (1)")
+      #expect(try pair.primary.connect().integer("SELECT count(*) FROM t") == 1)
+    }
+
     /// The handshake of another connection proves nothing.
     @Test func row48_aRecordedHandshakeIsWorthNothing() async throws {
-      let pair = try await Pair()
+      let pair = try await GuardedPair()
       let secret = try ShipSecret(file: pair.directory.file("secret"))
       let port = pair.primary.shipPort
       let nonce = ShipSecret.nonce()
@@ -134,7 +149,7 @@ extension NodeTests {
     }
 
     @Test func row45_aCredentialEndsWhileItsConnectionGoesOn() async throws {
-      let pair = try await Pair()
+      let pair = try await GuardedPair()
       for node in pair.nodes {
         // A second or two, and the leeway.
         let end = TestTokens.nowSeconds - TokenVerifier.leewaySeconds + 3
@@ -158,7 +173,7 @@ extension NodeTests {
 
     /// A key that is taken out of its file is worth nothing after SIGHUP, for open connections, too.
     @Test func row45_keysAreTakenBack() async throws {
-      let pair = try await Pair()
+      let pair = try await GuardedPair()
       let client = try pair.primary.connect()
       #expect(try client.query("SELECT 1").error == nil)
       try pair.directory.write("tokens.pem", pair.tokens.stranger.publicPEM)

@@ -123,13 +123,23 @@ extension NodeTests {
         "bench", "lag", "--primary", primary, "--replica", replica, "--samples", "20", "--json")
       _ = try run("bench", "read", replica, "--seconds", "0.5", "--connections", "2", "--json")
       _ = try run("bench", "write", primary, "--seconds", "0.5", "--connections", "2", "--json")
+      let plot = cluster.directory.file("bench.svg")
+      let all = try run(
+        "bench", "--primary", primary, "--replica", replica, "--samples", "20", "--seconds", "0.3",
+        "--connections", "2", "--plot", plot)
+      for part in ["visible at the replica", "read at the replica", "write through the replica"] {
+        #expect(all.output.contains(part), "\(all.output)")
+      }
+      #expect(all.error.isEmpty, "nothing is drawn where there is no terminal: \(all.error)")
+      let drawn = try String(decoding: Disk.readPrefix(of: plot, count: 1 << 20), as: UTF8.self)
+      #expect(drawn.split(separator: "<polyline").count == 8)
       #expect(
         try cluster.primary.connect().integer(
           "SELECT count(*) FROM sqlite_schema WHERE name = 'edge_bench'") == 0)
       try cluster.requireEqual()
     }
 
-    @Test func gracefulStop() throws {
+    @Test func row56_gracefulStop() throws {
       let cluster = try Cluster()
       try cluster.primary.connect().run(WriteLoad.schema)
       try cluster.settle()

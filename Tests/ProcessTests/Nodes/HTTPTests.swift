@@ -83,9 +83,34 @@ extension NodeTests {
         ("POST", "/v2/pipeline", #"{"requests":[{"type":"x"}]}"#, 400, "unknown type"),
         ("POST", "/v2/pipeline", #"{"baton":"AAAA","requests":[]}"#, 400, "invalid baton"),
         ("POST", "/v1/execute", #"{"stmt":{"sql":"SELECT 7"}}"#, 200, #""value":"7""#),
-        ("POST", "/v1/execute", #"{"stmt":{"sql":"SELEC"}}"#, 500, "SQL_PARSE_ERROR"),
+        ("POST", "/v1/execute", #"{"stmt":{"sql":"SELEC"}}"#, 400, "SQL_PARSE_ERROR"),
+        ("POST", "/v1/execute", #"{"stmt":{"sql":"SELECT x"}}"#, 400, "(at offset 7)"),
+        ("POST", "/v1/execute", #"{"stmt":{"sql":"SELECT * FROM x"}}"#, 500, "SQLITE_UNKNOWN"),
+        (
+          "POST", "/v1/batch", #"{"batch":{"steps":[{"stmt":{"sql":"SELECT 1; SELECT 2"}}]}}"#, 400,
+          "SQL_MANY_STATEMENTS"
+        ),
+        (
+          "POST", "/v1/batch", #"{"batch":{"steps":[{"stmt":{"sql":""}}]}}"#, 400,
+          "SQL_NO_STATEMENT"
+        ),
+        (
+          "POST", "/v1/execute", #"{"stmt":{"sql":"SELECT 1","want_rows":"yes"}}"#, 400,
+          "want_rows"
+        ),
+        (
+          "POST", "/v1/execute",
+          #"{"stmt":{"sql":"SELECT hex(?)","args":[{"type":"blob","base64":"AAE="}]}}"#, 200, "0001"
+        ),
+        (
+          "POST", "/v2/pipeline", #"{"requests":[{"type":"close"},{"type":"close"}]}"#, 200,
+          #""baton":null"#
+        ),
+        ("POST", "/", #"{"statements":["SELECT nope"]}"#, 200, #"[{"error":"SQL input error"#),
         ("POST", "/", #"{"statements":["SELECT 7",{"q":"SELECT ?","params":["x"]}]}"#, 200, "[7]"),
-        ("POST", "/", #"{"statements":["BEGIN"]}"#, 400, "transactions"),
+        ("POST", "/", #"{"statements":["BEGIN"]}"#, 400, "transaction"),
+        // Nothing to do has ended a node.
+        ("POST", "/", #"{"statements":[]}"#, 200, "[]"),
         (
           "POST", "/v3/cursor", #"{"batch":{"steps":[{"stmt":{"sql":"SELECT 7"}}]}}"#, 200,
           "step_end"

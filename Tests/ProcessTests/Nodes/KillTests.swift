@@ -78,7 +78,7 @@ extension NodeTests {
     }
 
     /// Killed in its first moments: what was acknowledged is there.
-    @Test func row01_newDatabaseKilledAtOnce() throws {
+    @Test func rows01and55_newDatabaseKilledAtOnce() throws {
       for _ in 0..<5 {
         let directory = try TestDirectory()
         let primary = try NodeProcess(.primary, in: directory, database: "new.db")

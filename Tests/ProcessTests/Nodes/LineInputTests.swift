@@ -69,7 +69,7 @@ extension NodeTests {
       #expect(try node.connect().integer("SELECT count(*) FROM t") == 1)
     }
 
-    @Test func garbageDoesNoHarm() throws {
+    @Test func row40_garbageDoesNoHarm() throws {
       let node = try makeNode()
       var random = SeededGenerator(seed: 99)
       for _ in 0..<60 {
@@ -184,7 +184,7 @@ extension NodeTests {
       #expect(node.memoryBytes() < 400 << 20)
     }
 
-    @Test func endlessSQLIsStopped() throws {
+    @Test func row41_endlessSQLIsStopped() throws {
       let node = try makeNode()
       let client = try node.connect()
       let endless =

@@ -17,6 +17,8 @@ struct RealClient: CustomTestStringConvertible, Sendable {
     RealClient(module: "libsql_client", script: "check_libsql_client.py"),
     RealClient(module: "libsql_client", script: "check_libsql_client.py", arguments: ["ws"]),
     RealClient(module: "turso_serverless", script: "check_turso_serverless.py"),
+    RealClient(module: "aiolibsql", script: "check_aiolibsql.py"),
+    RealClient(module: "django_libsql", script: "check_django_libsql.py"),
     RealClient(module: "sqlalchemy_libsql", script: "check_sqlalchemy_libsql.py"),
   ]
   static let installed = all.filter(\.isInstalled)
@@ -35,12 +37,14 @@ struct RealClient: CustomTestStringConvertible, Sendable {
 
   /// Runs the script, which ends with `ok`.
   func run(port: Int) throws {
-    let folder = Self.folder
-    let result = try Self.environment.run(
-      [Self.python, "-B", "\(folder)/\(script)", "http://127.0.0.1:\(port)"] + arguments,
-      deadline: .seconds(180))
+    let result = try Self.run(script, ["http://127.0.0.1:\(port)"] + arguments)
     #expect(result.status == .exited(0), "\(testDescription): \(result.error.suffix(2000))")
     #expect(result.output.hasSuffix("ok\n"))
+  }
+
+  /// Runs a script of Tests/Clients.
+  static func run(_ script: String, _ arguments: [String]) throws -> Program.Result {
+    try environment.run([python, "-B", "\(folder)/\(script)"] + arguments, deadline: .seconds(180))
   }
 
   /// Brings a copy up to date, with a process of its own.

@@ -35,6 +35,31 @@ extension NodeTests {
       #expect(bytes < 50_000)
     }
 
+    /// SQLite itself cannot read a database with this damage; a replica finds and mends it.
+    @Test(arguments: [true, false]) func row10_damagedSchemaOfAReplica(isRunning: Bool) throws {
+      let flags = ["--scrub-rate", isRunning ? "0B" : "1GiB"]
+      let cluster = try Cluster(replicaArguments: flags) { path in
+        let connection = try Connection(path: path, mode: .create)
+        for number in 0..<200 { try connection.execute("CREATE TABLE many\(number)(a, b, c, d)") }
+      }
+      try cluster.settle()
+      let (replica, file) = (cluster.replica, try Files.read(cluster.replica.database))
+      let text = Array("CREATE TABLE many150".utf8)
+      let place = try #require(
+        (4096..<file.count - text.count).first { file[$0..<$0 + text.count].elementsEqual(text) })
+      if isRunning {
+        try Files.flipBit(replica.database, at: place + 6, bit: 5)
+        try replica.connect().send(".scrub\n")
+      } else {
+        try replica.terminate()
+        try Files.flipBit(replica.database, at: place + 6, bit: 5)
+        try replica.start()
+      }
+      try eventually("the page is repaired") { try replica.status("scrub", "repaired") == 1 }
+      #expect(try replica.connect().integer("SELECT count(*) FROM many150") == 0)
+      try cluster.requireEqual()
+    }
+
     @Test func row10_verifyRepairsARunningReplicaAndAStoppedOne() throws {
       let cluster = try cluster()
       let address = "127.0.0.1:\(cluster.replica.listenPort)"

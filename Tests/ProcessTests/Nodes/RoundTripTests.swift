@@ -13,12 +13,12 @@ extension NodeTests {
   @Suite(.enabled(if: RegionCluster.isPossible, "needs network namespaces"))
   struct RoundTripTests {
     private static let oneWayMilliseconds = 40.0
-    private static let rounds = NodeTests.runsFaults ? 15 : 3
+    private static let rounds = NodeTests.runsFaults ? 15 : 5
 
-    /// The median of some measurements, in round trips.
+    /// The least of some measurements, in round trips: a busy machine only adds to them.
     private static func roundTrips(_ body: (Int) throws -> UInt64) throws -> Double {
-      let times = try (0..<rounds).map { try Double(body($0)) / 1e6 }.sorted()
-      return times[times.count / 2] / (2 * oneWayMilliseconds)
+      let times = try (0..<rounds).map { try Double(body($0)) / 1e6 }
+      return (times.min() ?? 0) / (2 * oneWayMilliseconds)
     }
 
     /// How long `body` takes, in nanoseconds.

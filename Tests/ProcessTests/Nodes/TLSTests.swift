@@ -57,6 +57,38 @@ extension NodeTests {
       #expect(try bound.receive().integer == 1 && bound.receive().integer == 2)
     }
 
+    /// The link with many databases as well: who has no certificate of ours gets nothing.
+    @Test func manyDatabasesThroughTLS() throws {
+      let papers = try Papers()
+      let primary = try NodeProcess(
+        .primary, in: papers.directory, database: "many",
+        arguments: ["--data"] + papers.node.flags + ["--tls-ca", papers.ours.authority])
+      primary.transport = try papers.ours.client()
+      let client = try primary.connect()
+      #expect(try client.request(".db create a").error == nil)
+      try client.run("CREATE TABLE t(v)", [], [("db", "a")])
+      func replica(_ name: String, _ pair: TestCertificates.Pair, _ authority: String) throws
+        -> NodeProcess
+      {
+        try NodeProcess(
+          .replica, in: papers.directory, database: name,
+          arguments: ["--data", "--upstream", "localhost:\(primary.shipPort)"] + pair.flags
+            + ["--tls-ca", authority], ships: false)
+      }
+      let ours = try replica("ours", papers.node, papers.ours.authority)
+      ours.transport = primary.transport
+      let reader = try ours.connect()
+      try eventually("the database is there") {
+        try reader.query("INSERT INTO t VALUES (1)", [], [("db", "a")]).error == nil
+      }
+      #expect(try reader.run("SELECT count(*) FROM t", [], [("db", "a")]).integer == 1)
+      let strange = try replica("theirs", try papers.theirs.issue(), papers.ours.authority)
+      try eventually("it says why: \(strange.errorText)") {
+        strange.errorText.contains("the upstream is away")
+      }
+      #expect(Files.names(in: strange.database).filter { $0.hasSuffix(".db") }.isEmpty)
+    }
+
     /// Each with what the log of the replica says.
     @Test func row49_followersWithTheWrongPapers() throws {
       let papers = try Papers()

@@ -80,7 +80,7 @@ extension NodeTests {
       try cluster.settle()
     }
 
-    @Test func tokensThatAreNone() throws {
+    @Test func row51_tokensThatAreNone() throws {
       let (cluster, primary, replica) = try makeCluster()
       let good = try primary.run("SELECT n FROM t").token ?? ""
       let parts = good.split(separator: ".").map(String.init)
@@ -113,7 +113,7 @@ extension NodeTests {
     }
 
     /// A token of the future ends in a bounded time, and those who wait for it are in nobody's way.
-    @Test func futureToken() throws {
+    @Test func row50_futureToken() throws {
       let (cluster, primary, _) = try makeCluster()
       let parts = (try primary.run("SELECT n FROM t").token ?? "").split(separator: ".")
       try #require(parts.count >= 4)

@@ -139,13 +139,13 @@ extension NodeTests {
       try both.send(ShipMessage(.hello, body: hello.encode()))
       #expect(try ShipChallenge(decoding: try both.receive(.challenge)).version == 1)
 
-      hello.lowestVersion = 2
+      (hello.lowestVersion, hello.highestVersion) = (3, 4)
       let later = try ShipConnection(port: primary.shipPort)
       try later.send(ShipMessage(.hello, body: hello.encode()))
       let refusal = try ShipRefusal(decoding: try later.receive(.refuse))
       #expect(refusal.reason == .version)
       #expect(
-        refusal.message == "this node speaks protocol 1 to 1, the follower 2 to 2", "both are named"
+        refusal.message == "this node speaks protocol 1 to 1, the follower 3 to 4", "both are named"
       )
     }
 

@@ -11,6 +11,8 @@ enum AccessOutcome: Equatable {
   case missing
   /// The credential is not accepted.
   case refused
+  /// It was good once.
+  case expired
   /// It is good, but not for this.
   case denied
   /// There is no such database for this bearer.
@@ -19,8 +21,13 @@ enum AccessOutcome: Equatable {
 
   /// What must come of a request.
   static func expected(_ bearer: Bearer, needs: AccessLevel) -> AccessOutcome {
-    guard let level = bearer.level else { return bearer == .nobody ? .missing : .refused }
-    if level == .none { return .unknownDatabase }
+    switch bearer.refusal {
+    case .missing: return .missing
+    case .invalid: return .refused
+    case .expired: return .expired
+    case nil: break
+    }
+    guard let level = bearer.level, level > .none else { return .unknownDatabase }
     return level >= needs ? .done : .denied
   }
 }
@@ -28,9 +35,27 @@ enum AccessOutcome: Equatable {
 /// One kind of request.
 struct AccessRoute: Sendable, CustomStringConvertible {
   var name: String
-  var needs: AccessLevel
+  /// What must come of it.
+  var expected: @Sendable (Bearer) -> AccessOutcome
   var ask: @Sendable (NodeProcess, String?) throws -> AccessOutcome
   var description: String { name }
+
+  init(
+    _ name: String, expected: @escaping @Sendable (Bearer) -> AccessOutcome,
+    ask: @escaping @Sendable (NodeProcess, String?) throws -> AccessOutcome
+  ) {
+    self.name = name
+    self.expected = expected
+    self.ask = ask
+  }
+
+  /// - Parameter needs: the least that the bearer must be allowed to do with the database.
+  init(
+    _ name: String, needs: AccessLevel,
+    ask: @escaping @Sendable (NodeProcess, String?) throws -> AccessOutcome
+  ) {
+    self.init(name, expected: { AccessOutcome.expected($0, needs: needs) }, ask: ask)
+  }
 }
 
 extension AccessRoute {
@@ -70,15 +95,17 @@ extension AccessRoute {
     let allowed = lines.last.flatMap { $0.hasPrefix("SQLITE_") ? $0 : nil }
     if allowed != nil { lines.removeLast() }
     let requests = lines
-    return AccessRoute(name: "line: \(name)", needs: needs) { node, token in
+    return AccessRoute("line: \(name)", needs: needs) { node, token in
       let connection = try LineConnection(port: node.listenPort, transport: node.transport)
-      let shown = try token.map { try connection.authenticate($0).error } ?? nil
+      let answer = try token.map { try connection.authenticate($0) }
+      let shown = answer?.error
       var code: String?
       for request in requests { code = try connection.request(request).error }
       // After a bad credential there is none; of an expired one it is told again.
       if let shown {
         let isRefused = code == "AUTH_REQUIRED" || code == "AUTH_DENIED"
-        return shown == "AUTH_DENIED" && isRefused ? .refused : .other(shown)
+        guard shown == "AUTH_DENIED", isRefused else { return .other("\(shown), \(code ?? "")") }
+        return answer?.message.contains("expired") == true ? .expired : .refused
       }
       switch code {
       case nil, allowed: return .done

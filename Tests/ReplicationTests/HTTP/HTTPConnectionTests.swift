@@ -83,7 +83,7 @@ private let body = "{\"stmt\":{\"sql\":\"SELECT 7\"}}"
     }
   }
 
-  @Test func whatIsNoRequestIsRefused() async throws {
+  @Test func row40_whatIsNoRequestIsRefused() async throws {
     let long = String(repeating: "a", count: 20_000)
     let table: [(String, Int)] = [
       ("no request\r\n\r\n", 400), ("GET / HTTP/3.7\r\n\r\n", 400),
@@ -112,7 +112,7 @@ private let body = "{\"stmt\":{\"sql\":\"SELECT 7\"}}"
     }
   }
 
-  @Test func slowClientsAreCutOff() async throws {
+  @Test func row39_slowClientsAreCutOff() async throws {
     var limits = ServingLimits()
     limits.httpRequestMilliseconds = 300
     limits.httpIdleMilliseconds = 300
@@ -132,7 +132,7 @@ private let body = "{\"stmt\":{\"sql\":\"SELECT 7\"}}"
     }
   }
 
-  @Test func whoDoesNotReadIsCutOff() async throws {
+  @Test func row42_whoDoesNotReadIsCutOff() async throws {
     var limits = ServingLimits()
     limits.unreadMilliseconds = 300
     try await HTTPNodes.with(limits: limits) { nodes in

@@ -112,8 +112,8 @@ private struct Words: CredentialVerifier {
       #expect(made.status == 200)
       #expect(try made.json["result"]?["step_results"]?[1]?["affected_row_count"] == 1)
       let failed = try client.request("POST", "/v1/execute", #"{"stmt":{"sql":"SELECT x"}}"#)
-      #expect(failed.status == 500)
-      #expect(failed.text.contains(#""code":"SQLITE_UNKNOWN""#), "\(failed.text)")
+      #expect(failed.status == 400)
+      #expect(failed.text.contains(#""code":"SQL_INPUT_ERROR""#), "\(failed.text)")
       let legacy = try client.request(
         "POST", "/",
         #"{"statements":[{"q":"SELECT a, 1.5 FROM o WHERE 1=:n","params":{"n":1}},"SELECT nope"]}"#)

@@ -23,6 +23,8 @@ int floor_update(floor_database *database, int count, uint32_t rows);
 int floor_insert(floor_database *database, int count);
 /* `count` times the name of a random one of `rows` rows, each in a read transaction of its own. */
 int floor_select(floor_database *database, int count, uint32_t rows);
+/* Fills `doc(id INTEGER PRIMARY KEY, title TEXT, body TEXT)` with text until the file is so large, in one transaction. */
+int floor_fill(floor_database *database, int megabytes);
 /* All pages as of now, in one piece that `floor_free` takes back; NULL when memory runs out. */
 uint8_t *floor_pages(floor_database *database, int64_t *bytes);
 void floor_free(uint8_t *pages);

@@ -100,6 +100,28 @@ final class NodePair {
   }
 }
 
+/// Requests that may be sent again and again.
+enum WriteLines {
+  /// UPDATEs of one row anywhere in the table, to 100 random bytes that are new each time: SQLite writes no page for a row
+  /// that stays as it was.
+  static func updates() -> [String] {
+    var random = SeededGenerator(seed: 21)
+    return (0..<4096).map { _ in
+      let id = UInt32.random(in: 1...WorkFolder.rows, using: &random)
+      return "[\"UPDATE t SET v = randomblob(100) WHERE id = ?\",\(id)]\n"
+    }
+  }
+
+  /// INSERTs of 100 random bytes.
+  static func inserts() -> [String] {
+    var random = SeededGenerator(seed: 9)
+    return (0..<2048).map { _ in
+      let value = "{\"b64\":\"\(Base64Text.of(SamplePages.noise(&random, 100)))\"}"
+      return "[\"INSERT INTO t(v) VALUES (?)\",\(value)]\n"
+    }
+  }
+}
+
 /// Base64, for blobs in requests: https://www.rfc-editor.org/rfc/rfc4648#section-4
 enum Base64Text {
   private static let digits = Array(

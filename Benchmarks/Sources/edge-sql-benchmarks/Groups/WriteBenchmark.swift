@@ -1,89 +1,81 @@
-// Durable writes of many clients at once, beside one thread that commits with stock SQLite.
-
-import Primary
-import Store
+// Durable writes of many clients at once, and through a replica, beside one thread that commits with stock SQLite.
 
 enum WriteBenchmark {
-  private static let connections = 16
-  /// More than the frames after which SQLite and the primary copy the WAL into the file.
-  private static let warmUpCommits = 2500
+  /// The -wal of a primary under load has grown as far as it will (4 times --checkpoint-frames), and is written over.
+  private static let warmUpCommits = 6000
+  private static let forwardedMicroseconds = 300.0
 
-  static func run(_ effort: Effort, _ folder: WorkFolder) async throws -> GroupReport {
-    let primary = try await Nodes.primary(folder.makeTable(rows: 0))
-    do {
-      let report = try await measure(effort, folder, primary)
-      await primary.stop()
-      return report
-    } catch {
-      await primary.stop()
-      throw error
-    }
-  }
-
-  private static func measure(
-    _ effort: Effort, _ folder: WorkFolder, _ primary: PrimaryService
-  ) async throws -> GroupReport {
-    let stock = try FloorDatabase(wal: folder.makeTable(rows: 0), synchronous: "FULL")
-    var random = SeededGenerator(seed: 9)
-    let tapes = (0..<connections).map { _ in
-      RequestTape(lines: 512) { _ in
-        let text = (0..<100).map { _ in
-          String(UnicodeScalar(UInt8.random(in: 97...122, using: &random)))
-        }.joined()
-        return "[\"INSERT INTO t(v) VALUES (?)\",\"\(text)\"]"
-      }
-    }
-    let many = try LoadClient(
-      port: primary.listenAddress?.port ?? 0, expected: "{\"changes\":1", tapes: tapes)
-    let one = try LoadClient(
-      port: primary.listenAddress?.port ?? 0, expected: "{\"changes\":1", tapes: [tapes[0]])
+  static func run(_ run: Run) async throws -> GroupReport {
+    let effort = run.effort
+    let primary = try NodeProcess.primary(run.programs, run.folder.makeTable(rows: 0))
+    let replica = try NodeProcess.replica(
+      run.programs, of: primary.ship, run.folder.newPath())
+    let stock = try FloorDatabase(wal: run.folder.makeTable(rows: 0), synchronous: "FULL")
     // Both WALs have begun anew before the first round: an fsync of a file that grows takes longer.
     try stock.insert(count: warmUpCommits)
-    _ = try one.run(until: .requests(warmUpCommits), inFlight: 1)
+    _ = try Load(
+      port: primary.line, connections: 1, requests: WriteLines.inserts(), expected: "\"changes\":1"
+    )
+    .run(requests: warmUpCommits)
 
     var sides = Alternation()
-    let floor = sides.add("commits through C at FULL", .perSecond) {
+    let floor = sides.add("one thread's commits at FULL, C", .perSecond) {
       try Timing.callsPerSecond(seconds: effort.slice, calls: 20) { try stock.insert(count: 20) }
     }
-    let commit = sides.add(
-      [
-        ("a commit through C at FULL", .microseconds),
-        ("a commit through C at FULL", .microseconds),
-      ]
-    ) {
+    let commitName = "a commit at FULL, C"
+    let commit = sides.add([(commitName, .microseconds), (commitName, .microseconds)]) {
       Timing.p50p99(try commitTimes(stock, effort))
     }
-    let grouped = sides.add(
-      [("line protocol", .perSecond), ("", .microseconds), ("", .microseconds)]
-    ) {
-      let load = try many.run(until: .seconds(effort.slice), inFlight: 1)
-      return [load.perSecond] + Timing.p50p99(load.times)
-    }
-    let single = sides.add([("line protocol", .microseconds), ("", .microseconds)]) {
-      Timing.p50p99(try one.run(until: .seconds(effort.slice), inFlight: 1).times)
-    }
+    let sixteen = try add(&sides, primary, primary, 16, effort)
+    let many = try add(&sides, primary, primary, 256, effort)
+    let one = try add(&sides, primary, primary, 1, effort)
+    let forwarded = try add(&sides, replica, primary, 1, effort)
     let measured = try await sides.run(rounds: effort.rounds)
     var report = GroupReport(
-      name: "writes", subject: "INSERT of 100 bytes, each acknowledged after its fsync")
+      name: "writes", subject: "INSERT of 100 random bytes, each acknowledged after its fsync")
     report.figures = [
-      measured.figure("16 connections, one at a time", grouped[0], over: floor),
-      measured.figure("the same, p50", grouped[1], over: commit[0]),
-      measured.figure("the same, p99", grouped[2], over: commit[1]),
-      measured.figure("1 connection, p50", single[0], over: commit[0]),
-      measured.figure("1 connection, p99", single[1], over: commit[1]),
+      measured.figure("16 connections", sixteen.rate, over: floor, reach: .ratioAtLeast(3)),
+      measured.figure("p50", sixteen.p50, over: commit[0]),
+      measured.figure("p99", sixteen.p99, over: commit[0]),
+      measured.figure("CPU for each", sixteen.cpu),
+      measured.figure("256 connections", many.rate, over: floor),
+      measured.figure("p99", many.p99, over: commit[0], reach: .ratioAtMost(20)),
+      measured.figure("CPU for each", many.cpu),
+      measured.figure("1 connection, p50", one.p50, over: commit[0]),
+      measured.figure("1 connection, p99", one.p99, over: commit[1]),
+      measured.figure(
+        "through a replica, p50", forwarded.p50, over: commit[0],
+        reach: .aboveFloorAtMost(forwardedMicroseconds)),
+      measured.figure("through a replica, p99", forwarded.p99, over: commit[1]),
+    ]
+    report.notes = [
+      "a replica follows on the same cores; through it: answered when that replica shows the row",
+      "CPU: of the primary's process, for one write",
     ]
     return report
   }
 
+  private static func add(
+    _ sides: inout Alternation, _ node: NodeProcess, _ server: NodeProcess, _ connections: Int,
+    _ effort: Effort
+  ) throws -> ReadBenchmark.Keys {
+    let load = try Load(
+      port: node.line, connections: connections, requests: WriteLines.inserts(),
+      expected: "\"changes\":1")
+    let keys = sides.add(
+      [("", .perSecond), ("", .microseconds), ("", .microseconds), ("", .microseconds)]
+    ) {
+      let result = try load.run(seconds: effort.slice, server: server.process)
+      return [result.perSecond] + result.p50p99 + [result.serverMicroseconds]
+    }
+    return ReadBenchmark.Keys(rate: keys[0], p50: keys[1], p99: keys[2], cpu: keys[3])
+  }
+
   private static func commitTimes(_ stock: FloorDatabase, _ effort: Effort) throws -> [UInt64] {
     var times: [UInt64] = []
-    let end = monotonicNanoseconds() + UInt64(effort.slice * 1e9)
-    var start = monotonicNanoseconds()
-    while start < end {
+    try Timing.until(effort.slice) { start in
       try stock.insert(count: 1)
-      let now = monotonicNanoseconds()
-      times.append(now - start)
-      start = now
+      times.append(MonotonicTime.nanoseconds - start)
     }
     return times
   }

@@ -7,8 +7,12 @@ enum Unit: String {
   case microseconds = "µs"
   case seconds = "s"
   case bytes = "bytes"
+  case bytesPerSecond = "bytes/s"
+  case megabytesPerSecond = "MB/s"
+  case percent = "%"
+  case count = ""
 
-  var isHigherBetter: Bool { self == .perSecond }
+  var isHigherBetter: Bool { self == .perSecond || self == .megabytesPerSecond }
 }
 
 /// One side of a comparison: its value in each round.
@@ -39,15 +43,42 @@ struct Spread {
   }
 }
 
-/// A measured side beside its floor.
+/// What a figure should reach.
+enum Target {
+  case ratioAtLeast(Double), ratioAtMost(Double)
+  /// Of the number itself, in its unit.
+  case atLeast(Double), atMost(Double)
+  /// So much more than the floor, in its unit.
+  case aboveFloorAtMost(Double)
+}
+
+/// A measured side, beside its floor where there is one.
 struct Figure {
   var name: String
   var edge: Series
-  var floor: Series
+  var floor: Series?
+  var target: Target?
 
   /// Both sides of each round ran next to each other, so their ratio is what a busy machine disturbs least.
-  var ratios: [Double] { zip(edge.values, floor.values).map { $0 / $1 } }
+  var ratios: [Double] {
+    guard let floor else { return [] }
+    return zip(edge.values, floor.values).map { $0 / $1 }
+  }
   var ratio: Spread { Spread(ratios) }
+
+  /// Nil without a target.
+  var isMet: Bool? {
+    guard let target else { return nil }
+    switch target {
+    case .ratioAtLeast(let least): return ratio.median >= least
+    case .ratioAtMost(let most): return ratio.median <= most
+    case .atLeast(let least): return edge.spread.median >= least
+    case .atMost(let most): return edge.spread.median <= most
+    case .aboveFloorAtMost(let most):
+      let differences = zip(edge.values, floor?.values ?? []).map { $0 - $1 }
+      return Spread(differences).median <= most
+    }
+  }
 }
 
 /// What one benchmark gives.

@@ -8,28 +8,36 @@ extension GroupReport {
     var lines = ["\(name): \(subject)"]
     lines.append(
       Self.line(
-        ["", "edge-sql", "floor", "ratio", "min … max", "floor is"], nameWidth: nameWidth))
-    for figure in figures {
-      let unit = figure.edge.unit
-      let ratio = figure.ratio
-      let arrow = unit.isHigherBetter ? "↑" : "↓"
-      lines.append(
-        Self.line(
-          [
-            figure.name, Number.text(figure.edge.spread.median, unit),
-            Number.text(figure.floor.spread.median, unit), "\(Number.ratio(ratio.median)) \(arrow)",
-            "\(Number.ratio(ratio.least)) … \(Number.ratio(ratio.most))", figure.floor.name,
-          ], nameWidth: nameWidth))
-    }
+        ["", "edge-sql", "floor", "ratio", "min … max", "reach", "floor is"], nameWidth: nameWidth)
+    )
+    for figure in figures { lines.append(Self.line(Self.cells(figure), nameWidth: nameWidth)) }
     lines += notes.map { "  \($0)" }
     return lines.joined(separator: "\n") + "\n"
   }
 
+  private static func cells(_ figure: Figure) -> [String] {
+    let unit = figure.edge.unit
+    let edge = Number.text(figure.edge.spread.median, unit)
+    let met = figure.isMet.map { $0 ? " met" : " MISSED" } ?? ""
+    let reach = (figure.target.map { $0.text(unit) } ?? "") + met
+    guard let floor = figure.floor else {
+      let spread = figure.edge.spread
+      let ends = "\(Number.text(spread.least, .count))… \(Number.text(spread.most, .count))"
+      return [figure.name, edge, "", "", ends, reach, ""]
+    }
+    let arrow = unit.isHigherBetter ? "↑" : "↓"
+    return [
+      figure.name, edge, Number.text(floor.spread.median, unit),
+      "\(Number.ratio(figure.ratio.median)) \(arrow)",
+      "\(Number.ratio(figure.ratio.least)) … \(Number.ratio(figure.ratio.most))", reach, floor.name,
+    ]
+  }
+
   private static func line(_ cells: [String], nameWidth: Int) -> String {
-    let widths = [nameWidth, 13, 13, 9, 17]
+    let widths = [nameWidth, 13, 13, 9, 17, 20]
     var line = "  " + padded(cells[0], to: nameWidth, left: true)
-    for column in 1...4 { line += "  " + padded(cells[column], to: widths[column], left: false) }
-    return line + "  " + cells[5]
+    for column in 1...5 { line += "  " + padded(cells[column], to: widths[column], left: false) }
+    return line + "  " + cells[6]
   }
 
   private static func padded(_ text: String, to width: Int, left: Bool) -> String {
@@ -50,14 +58,29 @@ extension Figure {
     .members([
       ("name", .string(name)), ("unit", .string(edge.unit.rawValue)),
       ("better", .string(edge.unit.isHigherBetter ? "higher" : "lower")), ("edge_sql", edge.json),
-      ("floor_name", .string(floor.name)), ("floor", floor.json),
-      (
-        "ratio",
-        .members([
-          ("min", .real(ratio.least)), ("median", .real(ratio.median)), ("max", .real(ratio.most)),
-        ])
-      ),
+      ("floor_name", floor.map { .string($0.name) } ?? .null), ("floor", floor?.json ?? .null),
+      ("ratio", floor == nil ? .null : ratioJSON),
+      ("target", target.map { .string($0.text(edge.unit)) } ?? .null),
+      ("met", isMet.map(JSONValue.bool) ?? .null),
     ])
+  }
+
+  private var ratioJSON: JSONValue {
+    .members([
+      ("min", .real(ratio.least)), ("median", .real(ratio.median)), ("max", .real(ratio.most)),
+    ])
+  }
+}
+
+extension Target {
+  fileprivate func text(_ unit: Unit) -> String {
+    switch self {
+    case .ratioAtLeast(let least): "≥ × \(Number.ratio(least))"
+    case .ratioAtMost(let most): "≤ × \(Number.ratio(most))"
+    case .atLeast(let least): "≥ \(Number.text(least, unit))"
+    case .atMost(let most): "≤ \(Number.text(most, unit))"
+    case .aboveFloorAtMost(let most): "≤ floor + \(Number.text(most, unit))"
+    }
   }
 }
 
@@ -87,9 +110,9 @@ enum Number {
   private static func fixed(_ value: Double, _ decimals: Int) -> String {
     let scale = decimals == 1 ? 10 : decimals == 2 ? 100 : 1000
     let scaled = Int((value * Double(scale)).rounded())
-    let rest = String(scaled % scale)
+    let rest = String(abs(scaled) % scale)
     let zeros = String(repeating: "0", count: decimals - rest.count)
-    return "\(scaled / scale).\(zeros)\(rest)"
+    return "\(scaled < 0 ? "-" : "")\(abs(scaled) / scale).\(zeros)\(rest)"
   }
 
   private static func grouped(_ value: Int) -> String {

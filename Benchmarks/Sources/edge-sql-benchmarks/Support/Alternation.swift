@@ -48,8 +48,12 @@ struct Alternation {
   struct Measured {
     fileprivate let series: [Series]
 
-    func figure(_ name: String, _ edge: Key, over floor: Key) -> Figure {
-      Figure(name: name, edge: series[edge.index], floor: series[floor.index])
+    /// - Parameter floor: nil for a number that stands alone.
+    func figure(
+      _ name: String, _ edge: Key, over floor: Key? = nil, reach target: Target? = nil
+    ) -> Figure {
+      Figure(
+        name: name, edge: series[edge.index], floor: floor.map { series[$0.index] }, target: target)
     }
     subscript(key: Key) -> Series { series[key.index] }
   }

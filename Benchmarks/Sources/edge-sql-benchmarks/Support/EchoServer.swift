@@ -23,6 +23,9 @@ final class EchoServer: Sendable {
     port = channel.localAddress?.port ?? 0
   }
 
+  /// Returns when the server has ended.
+  func closed() async throws { try await channel.closeFuture.get() }
+
   func stop() async throws {
     try await channel.close()
     try await group.shutdownGracefully()

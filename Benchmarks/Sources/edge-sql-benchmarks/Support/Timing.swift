@@ -41,6 +41,16 @@ enum Timing {
     return Double(passes * calls) / (Double(spent) / 1e9)
   }
 
+  /// Calls `body` until the time is over, each time with the present moment.
+  static func until(_ seconds: Double, _ body: (UInt64) throws -> Void) rethrows {
+    let end = MonotonicTime.nanoseconds + UInt64(seconds * 1e9)
+    while true {
+      let now = MonotonicTime.nanoseconds
+      if now >= end { return }
+      try body(now)
+    }
+  }
+
   /// The time that `percent` of all do not exceed.
   static func percentile(_ percent: Double, of nanoseconds: [UInt64]) -> Double {
     let sorted = nanoseconds.sorted()

@@ -1,6 +1,7 @@
 // Where the databases of a run lie, and the table that most of them begin with.
 
 import CFloor
+import CLoad
 import Dispatch
 import Glibc
 import Synchronization
@@ -21,19 +22,8 @@ final class WorkFolder: Sendable {
     }
   }
 
-  /// Removes what the run left; the folder holds only files.
-  func remove() {
-    if let listing = opendir(path) {
-      while let entry = readdir(listing) {
-        let name = withUnsafePointer(to: &entry.pointee.d_name) { characters in
-          characters.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-        }
-        if name != ".", name != ".." { unlink("\(path)/\(name)") }
-      }
-      closedir(listing)
-    }
-    rmdir(path)
-  }
+  /// Removes what the run left; sqld makes folders of its own.
+  func remove() { load_remove_tree(path) }
 
   /// Removes the folder and ends the process when it is interrupted, as long as the result is kept.
   func removeWhenInterrupted() -> [any DispatchSourceSignal] {
@@ -42,6 +32,7 @@ final class WorkFolder: Sendable {
       signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
       source.setEventHandler { [self] in
+        ChildProcess.killAll()
         remove()
         _exit(128 + number)
       }
@@ -76,6 +67,24 @@ final class WorkFolder: Sendable {
   }
 }
 
+extension WorkFolder {
+  /// The usual table, and text beside it until the file is so large.
+  func makeLarge(megabytes: Int) throws -> String {
+    let path = try makeTable()
+    let database = try FloorDatabase(path)
+    try database.execute("PRAGMA synchronous=OFF; PRAGMA journal_mode=OFF")
+    try database.fill(megabytes: megabytes)
+    return path
+  }
+
+  /// Removes a database and what lies beside it.
+  func removeDatabase(_ path: String) {
+    for suffix in ["", "-wal", "-shm", "-pagemap", "-identity", "-incoming", "-log"] {
+      unlink(path + suffix)
+    }
+  }
+}
+
 /// What went wrong, for people.
 struct Failure: Error, CustomStringConvertible {
   let description: String
@@ -105,6 +114,7 @@ final class FloorDatabase {
   }
 
   func execute(_ sql: String) throws { try check(floor_execute(handle, sql)) }
+  func fill(megabytes: Int) throws { try check(floor_fill(handle, Int32(megabytes))) }
   func update(count: Int) throws {
     try check(floor_update(handle, Int32(count), WorkFolder.rows))
   }

@@ -1,5 +1,6 @@
-/* What Swift cannot import by itself: variadic functions, destructor constants that are casts, and
-   memory barriers for the wal-index that several processes share. No logic beyond that. */
+/* What Swift cannot import by itself: variadic functions, destructor constants that are casts, memory
+   barriers for the wal-index that several processes share, and what glibc hides behind _GNU_SOURCE.
+   No logic beyond that. */
 #ifndef EDGE_CSQLITE_SHIM_H
 #define EDGE_CSQLITE_SHIM_H
 #include <sqlite3.h>
@@ -25,6 +26,11 @@ static inline void edge_store_u16(volatile void *p, uint16_t v) {
 }
 static inline uint16_t edge_load_u16(const volatile void *p) {
   return __atomic_load_n((const volatile uint16_t *)p, __ATOMIC_ACQUIRE);
+}
+extern int sync_file_range(int descriptor, int64_t offset, int64_t count, unsigned int flags);
+/* SYNC_FILE_RANGE_WRITE */
+static inline int edge_begin_writeback(int descriptor, int64_t offset, int64_t count) {
+  return sync_file_range(descriptor, offset, count, 2);
 }
 static inline void edge_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 #endif

@@ -8,6 +8,7 @@ import WALShip
 public final class RawTrunkFollower {
   private let connection: ShipConnection
   private let node = NodeIdentity.starting(name: "raw")
+  private let isOver = Flag()
 
   /// Connects and attaches.
   public init(port: Int, filter: DatabaseFilter = .all, secret: ShipSecret? = nil) throws {
@@ -21,7 +22,13 @@ public final class RawTrunkFollower {
       attach.encode(), secret: secret, role: .attach, nonces: [nonce, challenge.nonce])
     try connection.send(ShipMessage(.attach, body: proven))
     _ = try connection.receive(.catalogue)
+    // However long the test is kept waiting: the node must hear of this follower.
+    BackgroundThread.detach { [connection, isOver] in
+      while !isOver.isSet, (try? Self.sendHeartbeat(connection)) != nil { elapse(seconds: 1) }
+    }
   }
+
+  deinit { isOver.set() }
 
   /// Wants a whole copy of a database.
   public func open(_ name: String, on stream: UInt16) throws {
@@ -36,8 +43,7 @@ public final class RawTrunkFollower {
     try connection.send(ShipMessage(.window, stream: stream, body: window.encode()))
   }
 
-  /// Says that it is alive.
-  public func sendHeartbeat() throws {
+  private static func sendHeartbeat(_ connection: ShipConnection) throws {
     let beat = ShipHeartbeat(epoch: Epoch(0), txid: .zero, contactMilliseconds: 0)
     try connection.send(ShipMessage(.heartbeat, body: beat.encode()))
   }

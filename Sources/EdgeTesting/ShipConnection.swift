@@ -2,11 +2,13 @@
 
 import Glibc
 import NIOCore
+import Synchronization
 import WALShip
 
-/// A connection to a node's ship port. It belongs to one thread.
-public final class ShipConnection {
+/// A connection to a node's ship port. It belongs to one thread, apart from `send`.
+public final class ShipConnection: @unchecked Sendable {  // one thread receives; sends are locked
   private let descriptor: Int32
+  private let sending = Mutex(())
   private var received = ByteBuffer()
 
   public init(port: Int) throws { descriptor = try Socket.connect(port, receiveBytes: 1 << 16) }
@@ -20,7 +22,11 @@ public final class ShipConnection {
   }
 
   public func send(bytes: [UInt8]) throws {
-    var bytes = ByteBuffer(bytes: bytes)
+    try sending.withLock { _ in try sendAll(ByteBuffer(bytes: bytes)) }
+  }
+
+  private func sendAll(_ bytes: ByteBuffer) throws {
+    var bytes = bytes
     while bytes.readableBytes > 0 {
       guard Socket.wait(descriptor, POLLOUT, .seconds(30)) else {
         throw TestFailure("the node takes no bytes")

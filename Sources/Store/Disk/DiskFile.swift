@@ -1,6 +1,7 @@
 // A file that the engine itself reads and writes: the WAL, the page map, a copy in progress.
 // Every call names its operation, so that errors say what failed and tests can make it fail.
 
+import CSQLite
 import Glibc
 import Synchronization
 
@@ -135,6 +136,14 @@ public final class DiskFile: Sendable {
     guard fdatasync(descriptor) == 0 else {
       throw DiskError(operation: operation, errorNumber: errno, path: path)
     }
+  }
+
+  /// Lets the kernel begin to write what is not on the disk yet, so that `sync` finds less to do.
+  /// It promises nothing.
+  ///
+  /// Source: https://man7.org/linux/man-pages/man2/sync_file_range.2.html
+  func beginWriteback(from offset: Int, count: Int) {
+    _ = edge_begin_writeback(descriptor, Int64(offset), Int64(count))
   }
 
   public func truncate(to size: Int, _ operation: DiskOperation) throws(DiskError) {

@@ -119,7 +119,6 @@ import WALShip
       var transactions = 0
       for round in 0..<50 {
         try writer.run("INSERT INTO t VALUES (\(round))", in: "small")
-        try follower.sendHeartbeat()
         while transactions <= round {
           let message = try follower.receive()
           if message.stream == 1 {

@@ -29,8 +29,8 @@ static inline uint16_t edge_load_u16(const volatile void *p) {
 }
 extern int sync_file_range(int descriptor, int64_t offset, int64_t count, unsigned int flags);
 /* SYNC_FILE_RANGE_WRITE */
-static inline int edge_begin_writeback(int descriptor, int64_t offset, int64_t count) {
-  return sync_file_range(descriptor, offset, count, 2);
+static inline int edge_begin_writeback(int descriptor) {
+  return sync_file_range(descriptor, 0, 0, 2);
 }
 static inline void edge_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 #endif

@@ -112,7 +112,7 @@ final class Upstream: PrimaryAccess, @unchecked Sendable {  // confined to `loop
     link(address, loop) {
       let session = UpstreamSession(upstream: bound.value)
       bound.value.session = session
-      return UpstreamConnection(session: session)
+      return ShipLink(session: session)
     }.whenFailure { error in bound.value.ended(reason: "\(address): \(brief(error))") }
   }
 

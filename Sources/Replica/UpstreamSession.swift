@@ -274,3 +274,9 @@ final class UpstreamSession {
     upstream.update { $0.progress = content.progress }
   }
 }
+
+extension UpstreamSession: ShipLinkSession {
+  func becameWritable() {}
+  func broke(_ error: any Error) { fail(error) }
+  func failed(_ error: any Error) { close(reason: brief(error)) }
+}

@@ -21,8 +21,8 @@ public final class ReplicaCopy {
   /// closing it later would drop the locks that SQLite holds on it.
   private var file: DiskFile?
   private let pageSize: Int
-  /// What was written since the kernel was last told to write.
-  private var unwritten: Range<Int>?
+  /// Bytes since the kernel was last told to write.
+  private var unwrittenBytes = 0
   private static let writebackBytes = 8 << 20
 
   private static func filePath(_ path: String) -> String { path + "-incoming" }
@@ -94,22 +94,16 @@ public final class ReplicaCopy {
 
   public func write(_ pgno: Pgno, _ page: UnsafeRawBufferPointer, txid: TXID) throws {
     guard let file else { preconditionFailure("the copy is complete") }
-    let offset = pgno.index * pageSize
-    try file.write(page, at: offset, .writeCopy)
+    try file.write(page, at: pgno.index * pageSize, .writeCopy)
     try map.update { editor in
       try editor.set(pgno, PageMapEntry(txid: txid, checksum: pageChecksum(page, pgno: pgno)))
       editor.live.pageCount = max(editor.live.pageCount, pgno.rawValue)
     }
-    noteWritten(offset..<offset + pageSize, file)
-  }
-
-  /// The disk is busy while pages arrive, and not only at the end.
-  private func noteWritten(_ bytes: Range<Int>, _ file: DiskFile) {
-    let former = unwritten ?? bytes
-    let all = min(former.lowerBound, bytes.lowerBound)..<max(former.upperBound, bytes.upperBound)
-    guard all.count >= Self.writebackBytes else { return unwritten = all }
-    file.beginWriteback(from: all.lowerBound, count: all.count)
-    unwritten = nil
+    // The disk is busy while pages arrive, and not only at the end.
+    unwrittenBytes += page.count
+    guard unwrittenBytes >= Self.writebackBytes else { return }
+    unwrittenBytes = 0
+    file.beginWriteback()
   }
 
   /// Ends the copy at a position: the file becomes a replica's database.

@@ -105,8 +105,6 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   private let lastUse = Atomic<UInt64>(0)
   private let statuses = Mutex<[ObjectIdentifier: FollowerStatus]>([:])
 
-  /// Bytes that may wait in one follower's socket before nothing more is written to it.
-  private static let waitingBytesMax = 1 << 20
 
   /// - Parameters:
   ///   - transport: TLS; nil for plain text.
@@ -133,7 +131,7 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
 
   /// What serves one follower, as a handler of its connection.
   package func makeSession() -> any ChannelInboundHandler {
-    ShipServerConnection(session: ShipServerSession(server: self))
+    ShipLink(session: ShipServerSession(server: self))
   }
 
   /// Serves a follower on a stream of a link with many databases; on the loop.
@@ -147,30 +145,11 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   ///
   /// - Returns: the address in use, with the port that the system chose if it was 0.
   public func start(host: String, port: Int) async throws -> SocketAddress {
-    let bootstrap = ServerBootstrap(group: loop)
-      .serverChannelOption(.backlog, value: 256)
-      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-      .serverChannelInitializer { [logger] channel in
-        channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(AcceptFailures(logger: logger))
-        }
-      }
-      .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-      .childChannelOption(
-        .writeBufferWaterMark,
-        value: .init(low: Self.waitingBytesMax / 4, high: Self.waitingBytesMax)
-      )
-      .childChannelInitializer { [self] channel in
-        channel.eventLoop.makeCompletedFuture {
-          let pipeline = channel.pipeline.syncOperations
-          if let transport { try pipeline.addHandler(transport.serverHandler()) }
-          try pipeline.addHandler(makeSession())
-        }
-      }
-    let channel = try await bootstrap.bind(host: host, port: port).get()
-    self.channel = channel
-    guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
-    return address
+    let listener = try await ShipListener.start(
+      on: loop, host: host, port: port, transport: transport, logger: logger
+    ) { [self] in makeSession() }
+    channel = listener.channel
+    return listener.address
   }
 
   public func stop() async {

@@ -4,7 +4,6 @@
 
 import Logging
 import NIOCore
-import NIOPosix
 import Store
 import Synchronization
 import WALShip
@@ -47,8 +46,6 @@ public final class TrunkServer: @unchecked Sendable {  // confined to `loop`
   private let isStopped = Atomic<Bool>(false)
   private let links = Atomic<Int>(0)
 
-  /// Bytes that may wait in one follower's socket before nothing more is written to it.
-  private static let waitingBytesMax = 1 << 20
 
   /// - Parameters:
   ///   - transport: TLS; nil for plain text.
@@ -71,30 +68,11 @@ public final class TrunkServer: @unchecked Sendable {  // confined to `loop`
   ///
   /// - Returns: the address in use, with the port that the system chose if it was 0.
   public func start(host: String, port: Int) async throws -> SocketAddress {
-    let bootstrap = ServerBootstrap(group: loop)
-      .serverChannelOption(.backlog, value: 256)
-      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-      .serverChannelInitializer { [logger] channel in
-        channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(AcceptFailures(logger: logger))
-        }
-      }
-      .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-      .childChannelOption(
-        .writeBufferWaterMark,
-        value: .init(low: Self.waitingBytesMax / 4, high: Self.waitingBytesMax)
-      )
-      .childChannelInitializer { [self] channel in
-        channel.eventLoop.makeCompletedFuture {
-          let pipeline = channel.pipeline.syncOperations
-          if let transport { try pipeline.addHandler(transport.serverHandler()) }
-          try pipeline.addHandler(TrunkSession(server: self))
-        }
-      }
-    let channel = try await bootstrap.bind(host: host, port: port).get()
-    self.channel.withLock { $0 = channel }
-    guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
-    return address
+    let listener = try await ShipListener.start(
+      on: loop, host: host, port: port, transport: transport, logger: logger
+    ) { [self] in TrunkSession(server: self) }
+    channel.withLock { $0 = listener.channel }
+    return listener.address
   }
 
   /// Closes all links. The databases are still open then.

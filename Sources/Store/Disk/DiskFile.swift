@@ -142,9 +142,7 @@ public final class DiskFile: Sendable {
   /// It promises nothing.
   ///
   /// Source: https://man7.org/linux/man-pages/man2/sync_file_range.2.html
-  func beginWriteback(from offset: Int, count: Int) {
-    _ = edge_begin_writeback(descriptor, Int64(offset), Int64(count))
-  }
+  func beginWriteback() { _ = edge_begin_writeback(descriptor) }
 
   public func truncate(to size: Int, _ operation: DiskOperation) throws(DiskError) {
     try DiskFaults.check(operation, path)

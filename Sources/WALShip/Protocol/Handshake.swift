@@ -236,17 +236,12 @@ public struct ShipRefusal: Error, Equatable, Sendable, CustomStringConvertible {
 
   public func encode() -> ByteBuffer {
     var body = ByteBuffer()
-    body.writeInteger(reason.rawValue)
-    body.writeCounted(Array(message.utf8.prefix(500)))
+    body.writeReason(reason, message)
     return body
   }
 
   public init(decoding body: ByteBuffer) throws(ShipProtocolError) {
     var reader = ShipBody(body)
-    guard let reason = Reason(rawValue: try reader.byte()) else {
-      throw .malformed("unknown reason")
-    }
-    self.reason = reason
-    message = String(decoding: try reader.counted(max: 500), as: UTF8.self)
+    (reason, message) = try reader.reason()
   }
 }

@@ -103,6 +103,14 @@ struct ShipBody {
     try byte() == 0 ? .all : .since(try txid())
   }
 
+  /// Why something ends, for programs and for people.
+  mutating func reason<Reason: RawRepresentable<UInt8>>()
+    throws(ShipProtocolError) -> (Reason, String)
+  {
+    guard let reason = Reason(rawValue: try byte()) else { throw .malformed("unknown reason") }
+    return (reason, String(decoding: try counted(max: 500), as: UTF8.self))
+  }
+
   /// What is left.
   var rest: ByteBuffer { buffer }
 }
@@ -111,6 +119,11 @@ extension ByteBuffer {
   mutating func writeCounted(_ bytes: [UInt8]) {
     writeVarint(UInt64(bytes.count))
     writeBytes(bytes)
+  }
+
+  mutating func writeReason(_ reason: some RawRepresentable<UInt8>, _ message: String) {
+    writeInteger(reason.rawValue)
+    writeCounted(Array(message.utf8.prefix(500)))
   }
 
   mutating func writeDatabaseID(_ id: DatabaseID) {

@@ -84,6 +84,7 @@ issues() {
 {
   issues | cut -c 1-2000 | head -n 60 || true
   tail -n 1 "$stacks" 2>/dev/null || true
+  grep -oE '[A-Za-z0-9]+Tests?\.swift:[0-9]+' "$stacks" 2>/dev/null | sort -u | sed 's/^/it was at /' || true
   grep -E '^/.*: (warning|error): ' "$build" | grep -v '/checkouts/' | sort -u || true
   if grep -E '^. Test run with [0-9]+ test' "$log" | tail -n 1; then
     count_report

@@ -51,5 +51,7 @@ public final class RawTrunkFollower {
   public func send(_ message: ShipMessage) throws { try connection.send(message) }
 
   /// The next message, whatever it is.
-  public func receive() throws -> ShipMessage { try connection.receive() }
+  public func receive(by deadline: Deadline) throws -> ShipMessage {
+    try connection.receive(by: deadline)
+  }
 }

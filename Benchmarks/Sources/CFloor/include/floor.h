@@ -17,6 +17,8 @@ typedef struct floor_database floor_database;
 int floor_open(const char *path, floor_database **database);
 void floor_close(floor_database *database);
 int floor_execute(floor_database *database, const char *sql);
+/* The first column of the first row, by a connection that only reads and is closed again. */
+int floor_look(const char *path, const char *sql, int64_t *value);
 /* `count` transactions: 100 random bytes into a random one of `rows` rows. */
 int floor_update(floor_database *database, int count, uint32_t rows);
 /* `count` transactions of one new row with 100 random bytes. */

@@ -66,7 +66,7 @@ enum CopyBenchmark {
 }
 
 /// How soon a replica that has its copy answers.
-private enum ColdStart {
+enum ColdStart {
   static func measure(_ run: Run, ship: Int, path: String, times: Int) throws -> Series {
     var series = Series(name: "", unit: .microseconds)
     for _ in 0..<times {

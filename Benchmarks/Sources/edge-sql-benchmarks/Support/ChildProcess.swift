@@ -105,6 +105,18 @@ final class ChildProcess: @unchecked Sendable {  // Safe: `received` is the star
     waitpid(pid, nil, 0)
   }
 
+  /// Waits until it has ended by itself, without an error.
+  func waitForEnd(seconds: Double) throws {
+    let end = MonotonicTime.seconds + seconds
+    var status: Int32 = 0
+    while waitpid(pid, &status, WNOHANG) == 0 {
+      guard MonotonicTime.seconds < end else { throw Failure("process \(pid) does not end") }
+      usleep(1000)
+    }
+    Self.running.withLock { _ = $0.remove(pid) }
+    guard status == 0 else { throw Failure("process \(pid) ended with status \(status)") }
+  }
+
   /// Ends it as a crash does.
   func kill9() {
     guard Self.running.withLock({ $0.remove(pid) }) != nil else { return }
@@ -130,6 +142,30 @@ enum SmallFile {
     var status = stat()
     guard stat(path, &status) == 0 else { throw Failure("\(path) is not there") }
     return Int(status.st_size)
+  }
+
+  /// Of all files in that folder; 0 when there is none.
+  static func bytes(below folder: String) throws -> Int {
+    guard let entries = opendir(folder) else { return 0 }
+    defer { closedir(entries) }
+    var total = 0
+    while let entry = readdir(entries) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      // One that is gone by now was merged or renamed.
+      if !name.hasPrefix(".") { total += (try? size("\(folder)/\(name)")) ?? 0 }
+    }
+    return total
+  }
+
+  static func write(_ text: String, to path: String) throws {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+    defer { close(descriptor) }
+    let bytes = Array(text.utf8)
+    guard Glibc.write(descriptor, bytes, bytes.count) == bytes.count else {
+      throw Failure("\(path) cannot be written")
+    }
   }
 
   static func text(_ path: String) -> String {

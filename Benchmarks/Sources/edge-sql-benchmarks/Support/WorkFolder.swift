@@ -16,10 +16,12 @@ final class WorkFolder: Sendable {
   init() throws {
     let parent = getenv("TMPDIR").map { String(cString: $0) } ?? "."
     var template = Array("\(parent)/edge-sql-benchmarks-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw Failure("no folder can be made in \(parent)") }
-    path = template.withUnsafeBufferPointer { characters in
-      characters.baseAddress.map { String(cString: $0) } ?? ""
+    // Whole paths: litestream wants its folder as a URL.
+    guard mkdtemp(&template) != nil, let whole = realpath(template, nil) else {
+      throw Failure("no folder can be made in \(parent)")
     }
+    defer { free(whole) }
+    path = String(cString: whole)
   }
 
   /// Removes what the run left; sqld makes folders of its own.
@@ -114,6 +116,12 @@ final class FloorDatabase {
   }
 
   func execute(_ sql: String) throws { try check(floor_execute(handle, sql)) }
+  /// The first number that a query gives, by a connection that only reads; nil when it gives none.
+  static func look(_ path: String, _ sql: String) -> Int? {
+    var value: Int64 = 0
+    return floor_look(path, sql, &value) == 0 ? Int(value) : nil
+  }
+
   func fill(megabytes: Int) throws { try check(floor_fill(handle, Int32(megabytes))) }
   func update(count: Int) throws {
     try check(floor_update(handle, Int32(count), WorkFolder.rows))

@@ -69,7 +69,9 @@ public final class PrimaryDataService: Service, Sendable {
     self.databases = databases
     trunk = shipLoop.map {
       TrunkServer(
-        source: TrunkServer.Source(node: node, databases: databases, identity: { identity }),
+        source: TrunkServer.Source(
+          node: node, databases: databases, asksForCredentials: options.verifier != nil,
+          identity: { identity }),
         secret: options.secret, transport: options.shipTransport, logger: options.logger, loop: $0)
     }
     listeners = ClientListeners(

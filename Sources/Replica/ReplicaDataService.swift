@@ -85,11 +85,17 @@ public final class ReplicaDataService: Service, Sendable {
         address: trunk.address, isLinked: trunk.isLinked, followed: trunk.streamCount,
         contactMilliseconds: trunk.contactMilliseconds, lastError: trunk.lastError)
     }
+    let (filter, asksForCredentials) = (configuration.filter, options.verifier != nil)
+    databases.setForward(takes: { filter.matches($0.text) }) { change, isAnonymous, completion in
+      trunk.change(
+        change, isAnonymous: isAnonymous || !asksForCredentials, completion: completion)
+    }
     self.databases = databases
     server = shipLoop.map {
       TrunkServer(
         source: TrunkServer.Source(
-          node: node, databases: databases, identity: { folder.identity },
+          node: node, databases: databases, asksForCredentials: options.verifier != nil,
+          identity: { folder.identity },
           lineage: { trunk.lineage },
           contactMilliseconds: {
             trunk.contactMilliseconds ?? ShipHeartbeat.noContactMilliseconds
@@ -119,7 +125,6 @@ public final class ReplicaDataService: Service, Sendable {
       throw error
     }
     // Clients are served meanwhile.
-    let filter = configuration.filter
     let thread = DatabaseThread()
     defer { thread.stop() }
     let held = try await thread.run { Self.held(folder, filter) }

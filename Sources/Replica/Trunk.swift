@@ -50,6 +50,7 @@ package final class Trunk: @unchecked Sendable {  // confined to `loop`, or unde
   private var streams: [UInt16: TrunkOutlet] = [:]
   private var nextNumber: UInt16 = 1
   private var nextAddress = 0
+  private var changes = TrunkChanges()
   private var failures = 0
   private var isStopped = false
   private static let pauseMillisecondsMax: Int64 = 2000
@@ -102,6 +103,37 @@ package final class Trunk: @unchecked Sendable {  // confined to `loop`, or unde
     loop.execute { [self] in follower?.streamReported(name, position) }
   }
 
+  /// Has a change made by the primary.
+  ///
+  /// - Parameters:
+  ///   - isAnonymous: whether nobody has asked its client who it is.
+  ///   - completion: called from any thread; without an error the change is durable there.
+  func change(
+    _ change: DatabaseChange, isAnonymous: Bool, completion: @escaping TrunkChanges.Completion
+  ) {
+    loop.execute { [self] in
+      guard let link, link.isServing else {
+        return completion(
+          RequestError(.primaryUnavailable, "the primary cannot be reached from this node"))
+      }
+      guard !changes.isFull else {
+        return completion(RequestError(.overloaded, "too many changes wait for the primary"))
+      }
+      let bound = NIOLoopBound(self, eventLoop: loop)
+      let number = changes.add(completion) { number in
+        loop.scheduleTask(in: .seconds(TrunkChanges.secondsMax)) {
+          bound.value.changes.answered(number, TrunkChanges.late)
+        }
+      }
+      let asked = ShipChange(number: number, act: change.asked, isAnonymous: isAnonymous)
+      var bytes = ByteBuffer()
+      bytes.writeShipMessage(ShipMessage(.change, body: asked.encode()))
+      send(bytes)
+    }
+  }
+
+  func changed(_ answer: ShipChanged) { changes.answered(answer.number, answer.error) }
+
   // MARK: Connecting
 
   func start() {
@@ -152,6 +184,7 @@ package final class Trunk: @unchecked Sendable {  // confined to `loop`, or unde
     let lost = streams.values
     streams = [:]
     for stream in lost { stream.linkLost(reason) }
+    changes.linkLost()
     follower?.linkLost()
     guard !isStopped else { return }
     nextAddress += 1

@@ -119,6 +119,7 @@ final class TrunkLink: ChannelInboundHandler {
       trunk.heard(try ShipHeartbeat(decoding: message.body).contactMilliseconds)
     case (.serving, .news): trunk.follower?.news(try ShipNews(decoding: message.body))
     case (.serving, .listed): trunk.follower?.listed()
+    case (.serving, .changed): trunk.changed(try ShipChanged(decoding: message.body))
     default: throw ShipProtocolError.unexpected("\(message.kind)")
     }
   }

@@ -261,6 +261,16 @@ import WALShip
     let end = ShipEnd(.parked, "it rests")
     #expect(try ShipEnd(decoding: end.encode()) == end)
     #expect(try ShipWindow(decoding: ShipWindow(bytes: 77).encode()) == ShipWindow(bytes: 77))
+    for act in [ShipChange.Act.create("a"), .drop("b"), .fork("a", to: "c")] {
+      let change = ShipChange(number: 300, act: act, isAnonymous: act == .drop("b"))
+      #expect(try ShipChange(decoding: change.encode()) == change)
+    }
+    let refused = ShipChanged.Failure(code: "DATABASE_EXISTS", message: "it is there", retry: false)
+    let busy = ShipChanged.Failure(code: "SQLITE_BUSY", message: "in use", retry: true)
+    for failure in [nil, refused, busy] {
+      let changed = ShipChanged(number: 1, failure: failure)
+      #expect(try ShipChanged(decoding: changed.encode()) == changed)
+    }
   }
 
   @Test func messagesKeepTheirBodiesOnAStream() throws {
@@ -303,6 +313,14 @@ import WALShip
       ),
       (ShipEnd(.closed, "so").encode(), { _ = try ShipEnd(decoding: $0) }),
       (ShipWindow(bytes: 7000).encode(), { _ = try ShipWindow(decoding: $0) }),
+      (
+        ShipChange(number: 7, act: .fork("a", to: "b"), isAnonymous: true).encode(),
+        { _ = try ShipChange(decoding: $0) }
+      ),
+      (
+        ShipChanged(number: 7, failure: .init(code: "X", message: "so", retry: false)).encode(),
+        { _ = try ShipChanged(decoding: $0) }
+      ),
     ]
     for (body, decode) in bodies {
       for count in 0..<body.readableBytes {

@@ -80,7 +80,8 @@ extension DecoderCheck {
       case .request, .response: try again(body, { try ShipFragment(decoding: $0) }) { $0.encode() }
       case .resynchronize:
         try again(body, { try ShipResynchronize(decoding: $0) }) { $0.encode() }
-      case .attach, .catalogue, .news, .listed, .open, .end, .window: try checkTrunk(kind, body)
+      case .attach, .catalogue, .news, .listed, .open, .end, .window, .change, .changed:
+        try checkTrunk(kind, body)
       case nil: break
       }
     } catch is ShipProtocolError {
@@ -99,6 +100,8 @@ extension DecoderCheck {
     case .open: try again(body, { try ShipOpen(decoding: $0) }) { $0.encode() }
     case .end: _ = try ShipEnd(decoding: body)  // repairs its text, so it need not stay
     case .window: try again(body, { try ShipWindow(decoding: $0) }) { $0.encode() }
+    case .change: try again(body, { try ShipChange(decoding: $0) }) { $0.encode() }
+    case .changed: _ = try ShipChanged(decoding: body)  // repairs its texts
     default: break
     }
   }

@@ -12,10 +12,17 @@ extension OnDemandDatabases: DatabaseAdministration {
     _ change: DatabaseChange, on loop: any EventLoop,
     completion: @escaping @Sendable (RequestError?) -> Void
   ) {
+    perform(change, isAnonymous: false, on: loop, completion: completion)
+  }
+
+  /// - Parameter isAnonymous: whether a node below took the change from a client that nobody asked
+  ///   who it is.
+  func perform(
+    _ change: DatabaseChange, isAnonymous: Bool, on loop: any EventLoop,
+    completion: @escaping @Sendable (RequestError?) -> Void
+  ) {
     guard role == .primary else {
-      let refused = RequestError(
-        .notAllowed, "this is a replica: databases are made and removed at the primary")
-      return loop.execute { completion(refused) }
+      return forward(change, isAnonymous: isAnonymous, on: loop, completion: completion)
     }
     Task {
       var failure: RequestError?

@@ -3,6 +3,7 @@
 
 import NIOCore
 import Store
+import WALShip
 
 /// The databases of a node. Safe to use from any thread.
 public protocol DatabaseDirectory: AnyObject, Sendable {
@@ -64,6 +65,33 @@ public enum DatabaseChange: Equatable, Sendable {
     switch self {
     case .create(let name), .drop(let name): [name]
     case .fork(let source, let name): [source, name]
+    }
+  }
+}
+
+extension DatabaseChange {
+  /// One that a follower asks for.
+  ///
+  /// - Throws: `ShipProtocolError` for a name that no database has; the follower has looked at that.
+  init(_ asked: ShipChange) throws {
+    func name(_ text: String) throws -> DatabaseName {
+      guard let name = DatabaseName(text) else {
+        throw ShipProtocolError.malformed("a database cannot have that name")
+      }
+      return name
+    }
+    switch asked.act {
+    case .create(let text): self = .create(try name(text))
+    case .drop(let text): self = .drop(try name(text))
+    case .fork(let source, let text): self = .fork(try name(source), to: try name(text))
+    }
+  }
+
+  public var asked: ShipChange.Act {
+    switch self {
+    case .create(let name): .create(name.text)
+    case .drop(let name): .drop(name.text)
+    case .fork(let source, let name): .fork(source.text, to: name.text)
     }
   }
 }

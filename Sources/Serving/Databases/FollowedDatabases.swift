@@ -10,7 +10,14 @@ extension OnDemandDatabases {
   struct Hooks: Sendable {
     var expected: @Sendable (DatabaseName) -> RequestError? = { _ in nil }
     var link: @Sendable () -> LinkStatus? = { nil }
+    var forward: Forward?
+    var takes: @Sendable (DatabaseName) -> Bool = { _ in true }
   }
+
+  /// Asks the node above for a change, and calls back from any thread. The `Bool`: whether nobody has
+  /// asked its client who it is.
+  public typealias Forward =
+    @Sendable (DatabaseChange, Bool, @escaping @Sendable (RequestError?) -> Void) -> Void
 
   /// - Parameter call: why a database that will be here is not yet; it must not wait.
   public func setExpected(_ call: @escaping @Sendable (DatabaseName) -> RequestError?) {
@@ -19,6 +26,16 @@ extension OnDemandDatabases {
 
   public func setLink(_ call: @escaping @Sendable () -> LinkStatus?) {
     hooks.withLock { $0.link = call }
+  }
+
+  /// - Parameter takes: whether a database will be here when it is above.
+  public func setForward(
+    takes: @escaping @Sendable (DatabaseName) -> Bool, _ call: @escaping Forward
+  ) {
+    hooks.withLock { hooks in
+      hooks.takes = takes
+      hooks.forward = call
+    }
   }
 
   public var link: LinkStatus? { hooks.withLock { $0.link }() }
@@ -45,6 +62,50 @@ extension OnDemandDatabases {
           }
           return .success((opened.database, lease))
         })
+    }
+  }
+
+  // MARK: Changes
+
+  /// How long the answer to a change waits until the change has arrived here.
+  private static let arrivalMilliseconds: UInt64 = 5000
+
+  /// Has a change made above, and answers when it can be seen here.
+  func forward(
+    _ change: DatabaseChange, isAnonymous: Bool, on loop: any EventLoop,
+    completion: @escaping @Sendable (RequestError?) -> Void
+  ) {
+    guard let forward = hooks.withLock({ $0.forward }) else {
+      return loop.execute { completion(RequestError(.primaryUnavailable, "there is no link yet")) }
+    }
+    forward(change, isAnonymous) { [self] error in
+      loop.execute { [self] in
+        guard error == nil else { return completion(error) }
+        let end = monotonicNanoseconds() + Self.arrivalMilliseconds * 1_000_000
+        awaitArrival(of: change, until: end, on: loop) { completion(nil) }
+      }
+    }
+  }
+
+  /// It is durable above by then, so that one who waits in vain is told nothing worse.
+  private func awaitArrival(
+    of change: DatabaseChange, until end: UInt64, on loop: any EventLoop,
+    then: @escaping @Sendable () -> Void
+  ) {
+    guard !hasArrived(change), monotonicNanoseconds() < end else { return then() }
+    loop.scheduleTask(in: .milliseconds(Int64(Self.pollMilliseconds))) { [self] in
+      awaitArrival(of: change, until: end, on: loop, then: then)
+    }
+  }
+
+  private func hasArrived(_ change: DatabaseChange) -> Bool {
+    state.withLock { state in
+      if state.isStopped { return true }
+      switch change {
+      case .create(let name), .fork(_, to: let name):
+        return state.names.contains(name) || !hooks.withLock { $0.takes }(name)
+      case .drop(let name): return !state.names.contains(name) && state.entries[name] == nil
+      }
     }
   }
 

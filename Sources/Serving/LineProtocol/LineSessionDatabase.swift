@@ -132,7 +132,7 @@ extension LineSession {
       return answer(
         head,
         error: RequestError(
-          .notAllowed, "this node serves one database; a primary with --data serves many"))
+          .notAllowed, "this node serves one database; one with --data serves many"))
     }
     let change: DatabaseChange
     do throws(RequestError) {

@@ -20,15 +20,18 @@ public final class TrunkServer: @unchecked Sendable {  // confined to `loop`
     public var lineage: @Sendable () -> [DatabaseID]
     /// Milliseconds since this node had contact with the primary.
     public var contactMilliseconds: @Sendable () -> UInt64
+    /// Whether the clients of this node must show who they are.
+    public var asksForCredentials: Bool
 
     public init(
-      node: NodeIdentity, databases: OnDemandDatabases,
+      node: NodeIdentity, databases: OnDemandDatabases, asksForCredentials: Bool,
       identity: @escaping @Sendable () -> DatabaseID?,
       lineage: @escaping @Sendable () -> [DatabaseID] = { [] },
       contactMilliseconds: @escaping @Sendable () -> UInt64 = { 0 }
     ) {
       self.node = node
       self.databases = databases
+      self.asksForCredentials = asksForCredentials
       self.identity = identity
       self.lineage = lineage
       self.contactMilliseconds = contactMilliseconds
@@ -45,7 +48,6 @@ public final class TrunkServer: @unchecked Sendable {  // confined to `loop`
   private let isNotified = Atomic<Bool>(false)
   private let isStopped = Atomic<Bool>(false)
   private let links = Atomic<Int>(0)
-
 
   /// - Parameters:
   ///   - transport: TLS; nil for plain text.

@@ -38,6 +38,8 @@ final class TrunkSession: ChannelInboundHandler {
   /// Streams that had to stop in the middle, in the order of their turns.
   private var waiting: Deque<TrunkStream> = []
   private var isRunPlanned = false
+  /// Changes of this follower's clients that are being made.
+  var changes = 0
 
   init(server: TrunkServer) { self.server = server }
 
@@ -119,6 +121,8 @@ final class TrunkSession: ChannelInboundHandler {
     case (.hello, .hello): try receiveHello(message.body)
     case (.attach(let nonces), .attach): try receiveAttach(message.body, nonces)
     case (.serving, .heartbeat) where message.stream == ShipTrunk.linkStream: return
+    case (.serving, .change) where message.stream == ShipTrunk.linkStream:
+      try change(ShipChange(decoding: message.body))
     case (.serving, .open): try open(message.stream, ShipOpen(decoding: message.body))
     case (.serving, _):
       guard let stream = streams[message.stream] else {
@@ -261,7 +265,7 @@ final class TrunkSession: ChannelInboundHandler {
   }
 
   /// Gives each stream that waits a turn, as long as there is room.
-  private func run() {
+  func run() {
     guard case .serving = phase else { return }
     sendNews()
     for _ in 0..<waiting.count where isWritable { waiting.popFirst()?.takeTurn() }

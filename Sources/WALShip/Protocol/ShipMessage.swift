@@ -52,6 +52,10 @@ public enum ShipMessageKind: UInt8, Sendable, CaseIterable {
   case end = 22
   /// Follower: how much it has taken of the stream.
   case window = 23
+  /// Follower: a client's wish to have a database made, copied or removed.
+  case change = 24
+  /// Server: what became of that wish.
+  case changed = 25
 }
 
 /// One message as it travels: 12 bytes of header, then the body.

@@ -34,10 +34,6 @@ import WALShip
       #expect(try reader.query("SELECT 1", [], [("db", "a")]).error == "DATABASE_NOT_FOUND")
       let files = Files.names(in: nodes.directory.file("replica0"))
       #expect(!files.contains { $0.hasPrefix("a.") }, "\(files)")
-      // They are made and removed at the primary alone.
-      for line in ["create x", "drop b", "fork b x"] {
-        #expect(try reader.request(".db \(line)").error == "NOT_ALLOWED")
-      }
       let status = try reader.request(".status").json
       #expect(status["upstream_state"] == "linked")
       #expect(status["databases"] == 2)

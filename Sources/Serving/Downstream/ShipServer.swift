@@ -105,7 +105,6 @@ public final class ShipServer: @unchecked Sendable {  // confined to `loop`
   private let lastUse = Atomic<UInt64>(0)
   private let statuses = Mutex<[ObjectIdentifier: FollowerStatus]>([:])
 
-
   /// - Parameters:
   ///   - transport: TLS; nil for plain text.
   ///   - asksForCredentials: whether the clients of this node must show who they are.

@@ -26,6 +26,13 @@ protocol HTTPPeer: AnyObject {
   func drain()
   /// Closes.
   func abort()
+  /// Gives its database back if nobody has used it since a moment of the monotonic clock.
+  func releaseIfUnused(since nanoseconds: UInt64)
+}
+
+extension HTTPPeer {
+  /// One that has a database only while it answers a request.
+  func releaseIfUnused(since nanoseconds: UInt64) {}
 }
 
 /// Keeps count of connections. Safe to use from any thread.
@@ -55,6 +62,13 @@ final class HTTPConnections: Sendable {
 
   func abort() {
     for bound in all { bound.eventLoop.execute { bound.value.abort() } }
+  }
+
+  /// Lets those who have asked for nothing since a moment give their databases back.
+  func releaseUnused(since nanoseconds: UInt64) {
+    for bound in all {
+      bound.eventLoop.execute { bound.value.releaseIfUnused(since: nanoseconds) }
+    }
   }
 
   private var all: [NIOLoopBound<any HTTPPeer>] { peers.withLock { Array($0.values) } }

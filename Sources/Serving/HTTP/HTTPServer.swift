@@ -18,6 +18,7 @@ public final class HTTPServer: Sendable {
   private let group: any EventLoopGroup
   private let channel = Mutex<(any Channel)?>(nil)
   private let connections: HTTPConnections
+  private let sweep = Mutex<RepeatedTask?>(nil)
 
   private static let backlog: Int32 = 1024
   private static let pollMilliseconds: Int64 = 10
@@ -75,6 +76,9 @@ public final class HTTPServer: Sendable {
       }
       .bind(host: host, port: port).get()
     self.channel.withLock { $0 = channel }
+    sweep.withLock { [connections] sweep in
+      sweep = directory.sweepIdle(on: group.next()) { connections.releaseUnused(since: $0) }
+    }
     guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
     return address
   }
@@ -93,6 +97,7 @@ public final class HTTPServer: Sendable {
       return channel
     }
     try? await channel?.close()
+    sweep.withLock { $0 }?.cancel()
     connections.drain()
     let rounds = Int64(limits.drainMilliseconds) / Self.pollMilliseconds
     for _ in 0..<max(1, rounds) where connectionCount > 0 {

@@ -16,7 +16,7 @@ final class HranaSocket: ChannelDuplexHandler, HTTPPeer {
   static let messageBytesMax = 16 << 20
   static let streamsMax = 128
   /// Messages that wait for the database to be opened.
-  private static let waitingMax = 256
+  static let waitingMax = 256
   private static let helloMilliseconds: Int64 = 10_000
   private static let lingerMilliseconds: Int64 = 1000
   /// With more, nothing is read until some are answered.
@@ -25,24 +25,30 @@ final class HranaSocket: ChannelDuplexHandler, HTTPPeer {
   let server: HTTPServer
   let loop: any EventLoop
   private let connections: HTTPConnections
-  private let target: HTTPTarget
+  let target: HTTPTarget
   var context: ChannelHandlerContext?
   /// A message whose end has not come.
   private var fragments: ByteBuffer?
-  private var isClosing = false
-  private var helloAlarm: Scheduled<Void>?
+  var isClosing = false
+  var helloAlarm: Scheduled<Void>?
   private var unreadAlarm: Scheduled<Void>?
   private var wantsRead = false
   private var isDraining = false
 
   // MARK: State of the protocol
 
-  private var credential: String?
+  var credential: String?
   var requestsInProgress = 0
+  /// Nil before the hello, and while the connection rests.
   var lease: DatabaseLease?
+  /// The database that the hello has opened.
+  var databaseName: String?
+  /// What the streams of a connection that rests go on with; nil while it does not.
+  var resting: [Int64: RestingStream]?
+  var usedNanoseconds: UInt64 = 0
   var access = AccessLevel.none
-  private var isOpening = false
-  private var waiting: [JSONValue] = []
+  var isOpening = false
+  var waiting: [JSONValue] = []
   var texts = HranaTexts()
   var streams: [Int64: HranaStream] = [:]
   /// They are closed as soon as they have done what they were asked.
@@ -104,6 +110,7 @@ final class HranaSocket: ChannelDuplexHandler, HTTPPeer {
     streams = [:]
     leaving = []
     cursors = [:]
+    resting = nil
     lease = nil
   }
 
@@ -140,7 +147,7 @@ final class HranaSocket: ChannelDuplexHandler, HTTPPeer {
       && context?.channel.isWritable ?? false
   }
 
-  private func readIfWanted() {
+  func readIfWanted() {
     guard wantsRead, mayRead else { return }
     wantsRead = false
     context?.read()
@@ -250,88 +257,6 @@ final class HranaSocket: ChannelDuplexHandler, HTTPPeer {
   }
 
   func fail(_ failure: HranaFailure) { fail(.policyViolation, failure.text) }
-
-  // MARK: Messages
-
-  private func receive(_ message: JSONValue) {
-    switch message["type"] {
-    case .string("hello"): hello(message)
-    case .string("request"):
-      guard !isOpening else {
-        guard waiting.count < Self.waitingMax else { return fail(.malformed("too many requests")) }
-        return waiting.append(message)
-      }
-      guard lease != nil else { return fail(.malformed("Received a request before hello message")) }
-      perform(message)
-    default: fail(.dataInconsistentWithMessage, HranaDecoder.unreadable("unknown type").text)
-    }
-  }
-
-  /// The credential may have ended since the hello.
-  private func perform(_ message: JSONValue) {
-    if let verifier = server.verifier, let lease {
-      do throws(CredentialError) {
-        access = try verifier.verify(credential).level(for: lease.node.databaseName)
-      } catch { return fail(.policyViolation, HTTPErrorBody.unauthorized(error)) }
-      guard access > .none else { return fail(.policyViolation, "the credential is not for this") }
-      for stream in streams.values { stream.session.access = access }
-    }
-    request(message)
-  }
-
-  private func hello(_ message: JSONValue) {
-    helloAlarm?.cancel()
-    credential = nil
-    if case .string(let token)? = message["jwt"].nonNull, !token.isEmpty { credential = token }
-    let rights: AccessRights
-    do throws(CredentialError) {
-      rights = try server.verifier?.verify(credential) ?? .full
-    } catch { return refuseHello("AUTH_JWT_INVALID", HTTPErrorBody.unauthorized(error)) }
-    guard !isOpening else { return fail(.malformed("one hello at a time")) }
-    isOpening = true
-    open(target.database, rights)
-  }
-
-  private func open(_ name: String?, _ rights: AccessRights) {
-    let bound = NIOLoopBound(self, eventLoop: loop)
-    server.directory.acquire(name, on: loop) { result in
-      let socket = bound.value
-      guard socket.context != nil else { return }
-      switch result {
-      case .success(let lease): socket.opened(lease, rights)
-      case .failure where name != nil && socket.target.isHint: socket.open(nil, rights)
-      case .failure(let error): socket.refuseHello(error.code, error.message)
-      }
-    }
-  }
-
-  private func opened(_ lease: DatabaseLease, _ rights: AccessRights) {
-    isOpening = false
-    access = rights.level(for: lease.node.databaseName)
-    guard access > .none else {
-      let name = lease.node.databaseName
-      return refuseHello("NAMESPACE_DOESNT_EXIST", "Namespace `\(name)` doesn't exist")
-    }
-    self.lease = lease
-    for stream in streams.values { stream.session.access = access }
-    var output = OutputBytes(capacity: 64)
-    output.append("{\"type\":\"hello_ok\"}")
-    send(output)
-    let waiting = waiting
-    self.waiting = []
-    for message in waiting where !isClosing { perform(message) }
-    readIfWanted()
-  }
-
-  private func refuseHello(_ code: String, _ message: String) {
-    isOpening = false
-    var output = OutputBytes(capacity: 256)
-    output.append("{\"type\":\"hello_error\",\"error\":")
-    HranaError(code: code, message: message).write(into: &output)
-    output.append("}")
-    send(output)
-    fail(.policyViolation, message)
-  }
 }
 
 extension HranaFailure {

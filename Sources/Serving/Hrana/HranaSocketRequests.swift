@@ -226,7 +226,7 @@ extension HranaSocket {
     send(output)
   }
 
-  private func answer(_ number: Int64, error: HranaError) {
+  func answer(_ number: Int64, error: HranaError) {
     var output = OutputBytes(capacity: 256)
     output.append("{\"type\":\"response_error\",\"request_id\":")
     output.writeDecimal(number)

@@ -87,7 +87,9 @@ public final class LineServer: Sendable {
       }
       .bind(host: host, port: port).get()
     self.channel.withLock { $0 = channel }
-    if let milliseconds = directory.idleMilliseconds { sweep(idleMilliseconds: milliseconds) }
+    sweep.withLock { [connections] sweep in
+      sweep = directory.sweepIdle(on: group.next()) { connections.releaseUnused(since: $0) }
+    }
     guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
     return address
   }
@@ -97,17 +99,6 @@ public final class LineServer: Sendable {
     LineSession(
       directory: directory, limits: limits, logger: logger, loop: loop, connections: connections,
       verifier: verifier)
-  }
-
-  /// Lets connections that rest give their databases back.
-  private func sweep(idleMilliseconds: Int) {
-    let pause = TimeAmount.milliseconds(Int64(max(10, min(500, idleMilliseconds / 4))))
-    let connections = connections
-    let task = group.next().scheduleRepeatedTask(initialDelay: pause, delay: pause) { _ in
-      let now = monotonicNanoseconds()
-      connections.releaseUnused(since: now - min(now, UInt64(idleMilliseconds) * 1_000_000))
-    }
-    sweep.withLock { $0 = task }
   }
 
   /// Accepts nobody any more, lets the connections answer what they work on, and closes them.

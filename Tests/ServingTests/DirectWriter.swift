@@ -97,6 +97,9 @@ final class DirectWriter: PrimaryAccess, @unchecked Sendable {  // the database 
         return EngineResponse()
       case .program(let program): return try run(program)
       case .leave: return EngineResponse()
+      case .push(let push):
+        try database.commit(push)
+        return EngineResponse()
       }
     } catch {
       if !database.connection.isAutocommit { try? database.connection.execute("ROLLBACK") }

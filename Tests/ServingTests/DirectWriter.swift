@@ -98,7 +98,9 @@ final class DirectWriter: PrimaryAccess, @unchecked Sendable {  // the database 
       case .program(let program): return try run(program)
       case .leave: return EngineResponse()
       case .push(let push):
-        try database.commit(push)
+        do { try database.commit(push) } catch {
+          return .failed(RequestError(code: "SQLITE_ERROR", message: "\(error)"))
+        }
         return EngineResponse()
       }
     } catch {

@@ -15,6 +15,8 @@ package struct PushedFrames: Sendable {
     var id: UInt64
     /// Of the page, as the page map has it.
     var checksum: UInt64
+    /// Of the copy's WAL up to this frame.
+    var chain: WALChecksum
   }
 
   package enum Failure: Error, Equatable {
@@ -29,6 +31,8 @@ package struct PushedFrames: Sendable {
   package private(set) var commit: UInt32 = 0
   /// The newest version of each page.
   private var pages: [Pgno: [UInt8]] = [:]
+  /// The first frame, whole.
+  private var first: [UInt8] = []
 
   package static let frameBytes = FrameHeader.byteCount + PagePush.pageBytes
   package static let framesMax = 16_384
@@ -72,10 +76,26 @@ package struct PushedFrames: Sendable {
     frames.append(
       Frame(
         pgno: header.pgno, id: xxh64(frame, seed: 0),
-        checksum: pageChecksum(page, pgno: header.pgno)))
+        checksum: pageChecksum(page, pgno: header.pgno), chain: header.checksum))
+    if frames.count == 1 { first = Array(frame) }
     pages[header.pgno] = Array(page)
     commit = header.commitPageCount
     guard pages.count <= PagePush.pagesMax else { throw .tooLarge }
+  }
+
+  /// Whether the first frame comes right behind one in the WAL of the same copy.
+  func follows(_ last: Frame) -> Bool {
+    guard let next = frames.first, first.count == Self.frameBytes else { return false }
+    return first.withUnsafeBytes { bytes in
+      guard let header = try? FrameHeader(decoding: bytes) else { return false }
+      let page = UnsafeRawBufferPointer(rebasing: bytes[FrameHeader.byteCount...])
+      return [false, true].contains { bigEndian in
+        next.chain
+          == frameChecksum(
+            after: last.chain, pgno: header.pgno, commitPageCount: header.commitPageCount,
+            page: page, bigEndian: bigEndian)
+      }
+    }
   }
 
   /// Of the first frames, as they came.

@@ -20,6 +20,10 @@ struct SyncGenerations {
     /// The last transaction that was handed out.
     var seen: TXID
     var pages: [Pgno] = []
+    /// Where clients in the middle of a list will go on, and how many of them.
+    var unfinished: [Int: Int] = [:]
+    /// A client in the middle of a list got a page a second time.
+    var isUneven = false
     /// Which of the frames clients pushed.
     var pushed: [PushedRun] = []
     /// Pushes that were sent to the primary from `through`, and whose outcome is not noted.
@@ -94,7 +98,7 @@ struct SyncGenerations {
     let present = known.map { number, generation in
       SyncRecord(
         number: number, epoch: epoch, base: generation.base, seen: generation.seen,
-        length: UInt32(clamping: generation.pages.count))
+        length: UInt32(clamping: generation.pages.count + (generation.isUneven ? 1 : 0)))
     }
     return (former + present).sorted { $0.number < $1.number }
   }
@@ -130,7 +134,7 @@ struct SyncGenerations {
     try insert(Generation(base: base))
     if !former.isEmpty {
       // Who comes here from a former session holds the base, or more.
-      known[last]?.pages.append(Pgno(1))
+      known[last]?.add([Pgno(1)])
       try insert(Generation(base: position.txid))
     }
   }
@@ -180,7 +184,7 @@ struct SyncGenerations {
     }
     known[number]?.seen = max(found.seen, position.txid)
     if !found.pages.isEmpty || found.base < position.txid {
-      known[number]?.pages.append(Pgno(1))
+      known[number]?.add([Pgno(1)])
     }
   }
 
@@ -204,16 +208,18 @@ struct SyncGenerations {
     // even if pages change faster than it can ask.
     let isAtEnd = start == found.pages.count + 1 && !found.pages.isEmpty
     let more = isAtEnd && found.through < position.txid ? changed(found.through).count : 0
-    if isAtEnd, found.pages.count + more > limits.frames, let next = try successor(number) {
+    let isLong = found.pages.count + more > limits.frames
+    if isAtEnd, isLong || found.isUneven, let next = try successor(number) {
       // As after a whole copy.
       let isBase = known[next].map { $0.pages.isEmpty && $0.base == found.through } ?? false
-      if !isBase { known[next]?.pages.append(Pgno(1)) }
+      if !isBase { known[next]?.add([Pgno(1)]) }
       return .generation(next)
     }
     extend(number, position, changed)
-    guard let list = known[number]?.pages, start <= list.count else { return .generation(number) }
-    let end = min(list.count, start - 1 + count)
-    return .frames(Array(list[start - 1..<end]), isEnd: end == list.count)
+    guard let frames = known[number]?.frames(from: start, count: count) else {
+      return .generation(number)
+    }
+    return .frames(frames.pages, isEnd: frames.isEnd)
   }
 
   private mutating func extend(
@@ -221,7 +227,7 @@ struct SyncGenerations {
   ) {
     guard var found = known.removeValue(forKey: number) else { return }
     if found.through < position.txid {
-      found.pages += changed(found.through)
+      found.add(changed(found.through))
       found.through = position.txid
     }
     found.seen = max(found.seen, position.txid)

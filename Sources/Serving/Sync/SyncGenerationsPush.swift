@@ -53,7 +53,9 @@ extension SyncGenerations {
       return found.holds(push.frames.prefix(end - push.start + 1), from: push.start)
         ? .known(end) : .conflict(count)
     }
-    guard found.through == position.txid else { return .conflict(count) }
+    guard found.through == position.txid, !found.isUneven || found.isContinued(by: push) else {
+      return .conflict(count)
+    }
     guard !found.pending.contains(where: \.isOnItsWay) else { throw Busy() }
     return .current
   }
@@ -167,13 +169,21 @@ extension SyncGenerations.Generation {
     return rest.isEmpty
   }
 
+  /// Whether frames come right behind those that were pushed last, in the WAL of the same copy.
+  func isContinued(by push: PushedFrames) -> Bool {
+    guard let run = pushed.last, run.last == push.start - 1, let last = run.frames.last else {
+      return false
+    }
+    return push.follows(last)
+  }
+
   var hasManyPushed: Bool {
     pushed.reduce(0) { $0 + $1.frames.count } > SyncGenerations.pushedMax
   }
 
   /// Pushed frames become part of the list, as the transaction after `through`.
   mutating func take(_ run: SyncGenerations.PushedRun) {
-    pages += run.frames.map(\.pgno)
+    add(run.frames.map(\.pgno))
     pushed.append(run)
     through = through.next
     seen = max(seen, through)

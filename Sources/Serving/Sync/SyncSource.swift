@@ -11,6 +11,7 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
   let map: PageMapFile
   let tracker: PositionTracker
   private var reader: SnapshotReader?
+  private let emptyPage = PageMemory(bytes: pageBytes)
   /// Pushes of which more is to come.
   var pushes: [String: PushInParts] = [:]
   private var state: (file: SyncRecordsFile, generations: SyncGenerations)?
@@ -180,7 +181,8 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
     var checksum = WALChecksum.zero
     bytes.reserveCapacity(pages.count * (Self.pageBytes + FrameHeader.byteCount))
     for (index, pgno) in pages.enumerated() {
-      let page = try page(pgno, reader)
+      let isFiller = SyncGenerations.Generation.isFiller(pgno)
+      let page = try isFiller ? emptyPage.readOnly : page(pgno, reader)
       let commit = index == pages.count - 1 ? size : 0
       checksum = frameChecksum(
         after: checksum, pgno: pgno, commitPageCount: commit, page: page, bigEndian: false)

@@ -77,7 +77,7 @@ final class ForwardedReads: @unchecked Sendable {  // each executor is used on i
       switch request.work {
       case .read(let statements): response = run(statements, executor)
       case .program(let program): response = run(program, request, executor)
-      case .write, .position, .begin, .proceed, .abandon, .leave: break
+      case .write, .position, .begin, .proceed, .abandon, .leave, .push: break
       }
       // Read after the snapshot was opened: it names that snapshot, or a later one.
       place = watch.place

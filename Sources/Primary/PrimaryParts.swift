@@ -20,6 +20,7 @@ package final class PrimaryParts: Sendable {
   private let writer: Writer
   private let writerThread: DatabaseThread
   private let reads: ForwardedReads
+  private let pushes: PushedPages
   private let pages: PageSource
 
   /// - Parameters:
@@ -43,9 +44,10 @@ package final class PrimaryParts: Sendable {
     let pages = PageSource(path: path, map: database.map, tracker: database.tracker)
     let reads = ForwardedReads(
       path: path, tracker: database.tracker, watch: database.logWatch, limits: options.limits)
+    let pushes = PushedPages(path: path, map: database.map, tracker: database.tracker)
     let writer = try Writer(
-      database: database, thread: thread, reads: reads, limits: options.limits, timers: timers,
-      logger: logger)
+      database: database, thread: thread, reads: reads, pushes: pushes, limits: options.limits,
+      timers: timers, logger: logger)
     let checkpoints = CheckpointPolicy(
       database: database, writerThread: thread, timers: timers,
       record: CheckpointRecord(
@@ -88,6 +90,7 @@ package final class PrimaryParts: Sendable {
     self.ring = ring
     self.pages = pages
     self.reads = reads
+    self.pushes = pushes
     self.writer = writer
     self.writerThread = thread
     self.checkpoints = checkpoints
@@ -118,6 +121,7 @@ package final class PrimaryParts: Sendable {
   package func quiesce() {
     scrubber.stop()
     reads.stop()
+    pushes.stop()
     pages.stop()
   }
 

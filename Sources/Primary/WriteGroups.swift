@@ -57,7 +57,7 @@ final class WriteGroups {
     case .write(let statements):
       !request.enforcesForeignKeys || statements.contains { $0.sql.isVacuum }
     case .program(let program): !request.enforcesForeignKeys || !program.isOneWrite
-    case .read, .position, .begin, .proceed, .abandon, .leave: true
+    case .read, .position, .begin, .proceed, .abandon, .leave, .push: true
     }
   }
 

@@ -21,6 +21,7 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
   let database: PrimaryDatabase
   let thread: DatabaseThread
   private let reads: ForwardedReads
+  private let pushes: PushedPages
   let limits: ServingLimits
   private let logger: Logger
   let timers: any EventLoop
@@ -45,12 +46,13 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
   private var failure: RequestError?
 
   init(
-    database: PrimaryDatabase, thread: DatabaseThread, reads: ForwardedReads,
+    database: PrimaryDatabase, thread: DatabaseThread, reads: ForwardedReads, pushes: PushedPages,
     limits: ServingLimits, timers: any EventLoop, logger: Logger
   ) throws {
     self.database = database
     self.thread = thread
     self.reads = reads
+    self.pushes = pushes
     self.limits = limits
     self.timers = timers
     self.logger = logger
@@ -70,22 +72,26 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     switch request.work {
     case .read: reads.submit(pending)
     case .program(let program) where program.isReading: reads.submit(pending)
-    case .write, .position, .begin, .proceed, .abandon, .program, .leave:
-      // One job empties the whole queue: a job for each request would only wake the thread more
-      // often.
-      let needsJob = queue.withLock { queue in
-        queue.requests.append(pending)
-        defer { queue.isScheduled = true }
-        return !queue.isScheduled
+    case .push: pushes.submit(pending) { [weak self] in self?.enqueue($0) }
+    case .write, .position, .begin, .proceed, .abandon, .program, .leave: enqueue(pending)
+    }
+  }
+
+  private func enqueue(_ pending: Pending) {
+    // One job empties the whole queue: a job for each request would only wake the thread more
+    // often.
+    let needsJob = queue.withLock { queue in
+      queue.requests.append(pending)
+      defer { queue.isScheduled = true }
+      return !queue.isScheduled
+    }
+    if needsJob, !thread.submit({ [self] in drain() }) {
+      let stopping = RequestError(.primaryUnavailable, "this node is stopping")
+      let refused = queue.withLock { queue in
+        defer { queue = Queue() }
+        return queue.requests
       }
-      if needsJob, !thread.submit({ [self] in drain() }) {
-        let stopping = RequestError(.primaryUnavailable, "this node is stopping")
-        let refused = queue.withLock { queue in
-          defer { queue = Queue() }
-          return queue.requests
-        }
-        answer(refused, with: .failed(stopping))
-      }
+      answer(refused, with: .failed(stopping))
     }
   }
 
@@ -140,7 +146,7 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
       switch pending.request.work {
       case .proceed, .abandon, .position, .leave: true
       case .program(let program): program.transaction != nil
-      case .write, .read, .begin: false
+      case .write, .read, .begin, .push: false
       }
     }
     return index.map { [queue.remove(at: $0)] } ?? []
@@ -172,6 +178,8 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     case .leave(let session):
       leave(session)
       finish(batch, [EngineResponse()])
+    case .push(let push):
+      finish(batch, [commit(push)])
     case .read:
       preconditionFailure("reads do not come to the writer")
     }
@@ -291,7 +299,7 @@ extension EngineRequest {
     switch work {
     case .write: true
     case .program(let program): program.isOneWrite
-    case .read, .position, .begin, .proceed, .abandon, .leave: false
+    case .read, .position, .begin, .proceed, .abandon, .leave, .push: false
     }
   }
 }

@@ -20,8 +20,8 @@ public final class PrimaryDatabase: @unchecked Sendable {  // see the comments
   private let start: Position
   /// May be used from any thread.
   public let logWatch: LogWatch
-  private let index: WALIndex
-  private let log: LogFile
+  let index: WALIndex
+  let log: LogFile
   private let logFileBytesMax: Int
   private static let settings =
     "PRAGMA synchronous=FULL; PRAGMA secure_delete=FAST; PRAGMA foreign_keys=ON"

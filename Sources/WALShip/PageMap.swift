@@ -288,6 +288,13 @@ struct FixedWriter {
     offset += MemoryLayout<T>.size
   }
 
+  /// Leaves zeros up to an offset.
+  mutating func seek(to next: Int) {
+    precondition(offset <= next, "the part before outgrew its place")
+    for index in offset..<next { buffer[index] = 0 }
+    offset = next
+  }
+
   mutating func seal(at end: Int) {
     precondition(offset <= end, "the record outgrew its slot")
     for index in offset..<end { buffer[index] = 0 }
@@ -309,6 +316,8 @@ struct FixedReader {
     else { return nil }
     self.buffer = buffer
   }
+
+  mutating func seek(to next: Int) { offset = next }
 
   mutating func read<T: FixedWidthInteger>() -> T {
     defer { offset += MemoryLayout<T>.size }

@@ -22,6 +22,29 @@ public struct SyncRecord: Hashable, Sendable {
   }
 }
 
+/// Frames that a client pushed, so that the same push is known when it comes again.
+public struct SyncPushRecord: Hashable, Sendable {
+  public static let countMax = 7
+
+  /// The generation, and its first and last frame that were pushed.
+  public var number: UInt32
+  public var start: UInt32
+  public var last: UInt32
+  /// Of the frames as they came.
+  public var hash: UInt64
+  /// The transaction that they belong behind. The push was sent to the primary from there; whether
+  /// it was done is another question.
+  public var base: TXID
+
+  public init(number: UInt32, start: UInt32, last: UInt32, hash: UInt64, base: TXID) {
+    self.number = number
+    self.start = start
+    self.last = last
+    self.hash = hash
+    self.base = base
+  }
+}
+
 /// All generations that a node remembers, and the last number it gave.
 public struct SyncRecords: Hashable, Sendable {
   public static let byteCount = 2048
@@ -36,6 +59,9 @@ public struct SyncRecords: Hashable, Sendable {
   public var floor: UInt32 = 0
   /// At most `countMax`, in the order of their numbers.
   public var records: [SyncRecord] = []
+  /// The last `SyncPushRecord.countMax`, in the order in which they came.
+  public var pushes: [SyncPushRecord] = []
+  private static let pushesOffset = 44 + countMax * 28
 
   public init(database: DatabaseID) { self.database = database }
 
@@ -55,6 +81,16 @@ public struct SyncRecords: Hashable, Sendable {
       writer.write(record.base.rawValue)
       writer.write(record.seen.rawValue)
       writer.write(record.length)
+    }
+    writer.seek(to: Self.pushesOffset)
+    let latest = pushes.suffix(SyncPushRecord.countMax)
+    writer.write(UInt32(latest.count))
+    for push in latest {
+      writer.write(push.number)
+      writer.write(push.start)
+      writer.write(push.last)
+      writer.write(push.hash)
+      writer.write(push.base.rawValue)
     }
     writer.seal(at: Self.byteCount - 8)
   }
@@ -76,6 +112,16 @@ public struct SyncRecords: Hashable, Sendable {
         SyncRecord(
           number: reader.read(), epoch: Epoch(reader.read()), base: TXID(reader.read()),
           seen: TXID(reader.read()), length: reader.read()))
+    }
+    // A release that knew of no pushes left zeros here.
+    reader.seek(to: Self.pushesOffset)
+    let pushCount: UInt32 = reader.read()
+    guard pushCount <= SyncPushRecord.countMax else { return nil }
+    for _ in 0..<pushCount {
+      pushes.append(
+        SyncPushRecord(
+          number: reader.read(), start: reader.read(), last: reader.read(), hash: reader.read(),
+          base: TXID(reader.read())))
     }
   }
 }

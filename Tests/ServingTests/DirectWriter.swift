@@ -97,6 +97,11 @@ final class DirectWriter: PrimaryAccess, @unchecked Sendable {  // the database 
         return EngineResponse()
       case .program(let program): return try run(program)
       case .leave: return EngineResponse()
+      case .push(let push):
+        do { try database.commit(push) } catch {
+          return .failed(RequestError(code: "SQLITE_ERROR", message: "\(error)"))
+        }
+        return EngineResponse()
       }
     } catch {
       if !database.connection.isAutocommit { try? database.connection.execute("ROLLBACK") }

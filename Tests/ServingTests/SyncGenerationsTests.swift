@@ -74,6 +74,8 @@ import WALShip
     var count = 0
     var generation: UInt32 = 0
     var frame = 0
+    /// How many frames its own WAL has: a page that comes twice in one commit has one.
+    var ownFrames = 0
     /// Frames that no commit has ended: gone with the process of the client.
     var open: [(Pgno, UInt64)] = []
 
@@ -124,6 +126,7 @@ import WALShip
         }
         copy.generation += 1
         copy.frame = 0
+        copy.ownFrames = 0
         return false
       case .frames(let pages, let isEnd):
         #expect(!pages.isEmpty && pages.count <= frames)
@@ -132,6 +135,7 @@ import WALShip
           for (pgno, page) in copy.open { copy.pages[pgno.index] = page }
           copy.count = model.pages.count
           copy.frame += copy.open.count
+          copy.ownFrames += Set(copy.open.map(\.0)).count
           copy.open = []
           // A commit is the database as it is, even if more follows.
           #expect(copy.content == model.pages)
@@ -167,6 +171,8 @@ import WALShip
           do throws(any Error) {
             if try world.pull(&copies[index], frames: frames) {
               #expect(copies[index].content == world.model.pages, "seed \(seed)")
+              // Else it would push from a wrong frame.
+              #expect(copies[index].ownFrames == copies[index].frame, "seed \(seed)")
               complete += 1
               break pulls
             }

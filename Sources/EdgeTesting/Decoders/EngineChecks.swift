@@ -2,6 +2,7 @@
 
 import NIOCore
 import Serving
+import Store
 import WALShip
 
 extension DecoderCheck {
@@ -21,6 +22,12 @@ extension DecoderCheck {
       }
       try require(outcomes.count == program.steps.count, "conditions end")
     }
+    if case .push(let push) = request.work {
+      try require(push.numbers.count <= PagePush.pagesMax, "more pages than may be")
+      try require(push.numbers == push.numbers.sorted(), "pages are in order")
+      try require(
+        push.content.readableBytes == push.numbers.count * PagePush.pageBytes, "pages are whole")
+    }
     let first = request.encode()
     // Numbers that are none are not equal to themselves: bytes are compared.
     guard let again = try? EngineRequest(decoding: first) else {
@@ -34,7 +41,7 @@ extension DecoderCheck {
     case .write(let statements), .read(let statements), .begin(_, let statements),
       .proceed(_, let statements):
       statements
-    case .position, .abandon, .leave: []
+    case .position, .abandon, .leave, .push: []
     case .program(let program):
       program.steps.compactMap { step in
         if case .execute(let statement, _) = step.action { statement } else { nil }

@@ -12,7 +12,7 @@ extension EngineRequest {
     case .read: .read
     case .program(let program): program.isReading ? .read : .write
     // Whatever is in it: it has the write lock.
-    case .write, .begin, .proceed: .write
+    case .write, .begin, .proceed, .push: .write
     }
   }
 

@@ -9,7 +9,7 @@ extension ShipServerSession {
     switch request.work {
     case .abandon(let transaction): transactions.remove(transaction)
     case .leave(let session): sessions.remove(session)
-    case .write, .read, .position, .begin, .proceed, .program: break
+    case .write, .read, .position, .begin, .proceed, .program, .push: break
     }
     pending += 1
     server.noteUse()
@@ -52,7 +52,7 @@ extension ShipServerSession {
       if let session = program.session, hasRun || code == ErrorCode.streamExpired.rawValue {
         sessions.remove(session)
       }
-    case .write, .read, .position, .begin, .abandon, .leave: break
+    case .write, .read, .position, .begin, .abandon, .leave, .push: break
     }
     if let open = response.transaction { transactions.insert(open) }
     if let session = response.session { sessions.insert(session) }

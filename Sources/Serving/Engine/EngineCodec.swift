@@ -109,6 +109,9 @@ extension EngineRequest {
     case .leave(let session):
       buffer.writeInteger(8 as UInt8)
       buffer.writeVarint(session)
+    case .push(let push):
+      buffer.writeInteger(9 as UInt8)
+      buffer.writePush(push)
     }
     buffer.writeOptional(idempotencyKey) { $0.writeText($1) }
     buffer.writeOptional(timeoutMilliseconds) { $0.writeVarint(UInt64(clamping: $1)) }
@@ -147,6 +150,7 @@ extension EngineRequest {
     case 6: work = .abandon(transaction: try reader.reader.varint())
     case 7: work = .program(try reader.program())
     case 8: work = .leave(session: try reader.reader.varint())
+    case 9: work = .push(try reader.push())
     default: throw .malformed("unknown request")
     }
     idempotencyKey = try reader.optional { reader throws(ShipProtocolError) in try reader.text() }

@@ -49,6 +49,8 @@ public struct EngineRequest: Equatable, Sendable {
     case program(StreamProgram)
     /// The stream is gone: closes the connection that it had for itself.
     case leave(session: UInt64)
+    /// Pages that an offline copy changed, as one commit.
+    case push(PagePush)
   }
 
   public var work: Work
@@ -72,7 +74,7 @@ extension EngineRequest {
   package var isWrite: Bool {
     switch work {
     case .program(let program): !program.isReading
-    case .write, .begin, .proceed: true
+    case .write, .begin, .proceed, .push: true
     case .read, .position, .abandon, .leave: false
     }
   }

@@ -20,6 +20,16 @@ struct SyncGenerations {
     /// The last transaction that was handed out.
     var seen: TXID
     var pages: [Pgno] = []
+    /// Where clients in the middle of a list will go on, and how many of them.
+    var unfinished: [Int: Int] = [:]
+    /// A client in the middle of a list got a page a second time.
+    var isUneven = false
+    /// Which of the frames clients pushed.
+    var pushed: [PushedRun] = []
+    /// Pushes that were sent to the primary from `through`, and whose outcome is not noted.
+    var pending: [Pending] = []
+    /// The last frame that a client was told is taken, although it was not yet.
+    var offered = 0
 
     init(base: TXID) {
       self.base = base
@@ -30,6 +40,9 @@ struct SyncGenerations {
 
   /// Nobody can say what the client holds, or that it is part of this history: it must begin anew.
   struct Lost: Error, Equatable {}
+
+  /// What can be said depends on a push that is on its way: ask again.
+  struct Busy: Error, Equatable {}
 
   /// What a pull gets.
   enum Answer: Equatable {
@@ -50,12 +63,16 @@ struct SyncGenerations {
 
   /// Places in all lists but the longest, 4 bytes each.
   static let placesMax = 4 << 20
+  /// Frames of one generation that clients pushed, 24 bytes each.
+  static let pushedMax = 1 << 18
 
   /// Those of the present session, whose lists are there. Their numbers have no gaps.
-  private(set) var known: [UInt32: Generation] = [:]
+  var known: [UInt32: Generation] = [:]
   private(set) var epoch = Epoch(0)
   /// Those of former sessions. A session ends with the process, and with the epoch.
-  private(set) var former: [SyncRecord]
+  var former: [SyncRecord]
+  /// The last pushes of all sessions.
+  var pushes: [SyncPushRecord]
   private(set) var last: UInt32
   /// Where clients of former sessions go on.
   private(set) var first: UInt32 = 0
@@ -63,9 +80,13 @@ struct SyncGenerations {
   private(set) var floor: UInt32
   /// The numbers that clients on their way will ask for next, and how many of them.
   private var awaited: [UInt32: Int] = [:]
-  private let limits: Limits
+  let limits: Limits
 
-  init(last: UInt32, floor: UInt32, former: [SyncRecord], limits: Limits = Limits()) {
+  init(
+    last: UInt32, floor: UInt32, former: [SyncRecord], pushes: [SyncPushRecord] = [],
+    limits: Limits = Limits()
+  ) {
+    self.pushes = pushes
     self.last = last
     self.floor = floor
     self.former = former
@@ -77,7 +98,7 @@ struct SyncGenerations {
     let present = known.map { number, generation in
       SyncRecord(
         number: number, epoch: epoch, base: generation.base, seen: generation.seen,
-        length: UInt32(clamping: generation.pages.count))
+        length: UInt32(clamping: generation.pages.count + (generation.isUneven ? 1 : 0)))
     }
     return (former + present).sorted { $0.number < $1.number }
   }
@@ -85,7 +106,7 @@ struct SyncGenerations {
   // MARK: Sessions
 
   /// Ends a session whose lists mean nothing any more, or have become too many, and begins one.
-  private mutating func settle(
+  mutating func settle(
     _ position: Position, _ history: EpochHistory, most: Int
   ) throws(Lost) {
     let sizes = known.values.map(\.pages.count)
@@ -93,7 +114,7 @@ struct SyncGenerations {
     let isAhead = known.values.contains { $0.seen > position.txid }
     if !known.isEmpty,
       epoch != position.epoch || isAhead || places > Self.placesMax
-        || known.count >= most
+        || known.count >= most || known.values.contains(where: \.hasManyPushed)
     {
       former = records
       known = [:]
@@ -111,7 +132,11 @@ struct SyncGenerations {
     first = last + step
     awaited = [:]
     try insert(Generation(base: base))
-    if !former.isEmpty { try insert(Generation(base: position.txid)) }
+    if !former.isEmpty {
+      // Who comes here from a former session holds the base, or more.
+      known[last]?.add([Pgno(1)])
+      try insert(Generation(base: position.txid))
+    }
   }
 
   /// Begins the next generation. The first one leaves a gap: copies of a file of an earlier moment
@@ -132,10 +157,18 @@ struct SyncGenerations {
   ///
   /// - Parameter changed: the pages that changed after a transaction.
   mutating func newest(
-    at position: Position, _ history: EpochHistory, changed: (TXID) -> [Pgno]
-  ) throws(Lost) -> UInt32 {
+    at position: Position, _ history: EpochHistory,
+    wasApplied: (ArraySlice<PushedFrames.Frame>, TXID) -> Bool = { _, _ in false },
+    changed: (TXID) -> [Pgno]
+  ) throws -> UInt32 {
     try settle(position, history, most: limits.generations)
-    if let found = known[last], found.pages.count > limits.framesAtStart {
+    guard let found = known[last] else { return last }
+    // Copies that begin at the start of a list are all the same state, so that they can push at
+    // once. When that takes too many generations, they share one, and pull before they push.
+    let isFresh = found.pages.isEmpty && found.base == position.txid
+    let mayBegin = known.count < limits.generations / 2
+    if !isFresh, mayBegin || found.pages.count > limits.framesAtStart {
+      try resolve(last, position, wasApplied)
       extend(last, position, changed)
       try insert(Generation(base: position.txid))
     }
@@ -143,13 +176,16 @@ struct SyncGenerations {
   }
 
   /// Notes that somebody got a whole copy, which belongs before the first frame of a generation. One
-  /// more frame makes the count of frames tell that copy from the state before.
+  /// more frame makes the count of frames tell that copy from the state before, unless that is the
+  /// same one.
   mutating func copied(_ number: UInt32, at position: Position) throws(Lost) {
     guard let found = known[number], epoch == position.epoch, found.base <= position.txid else {
       throw Lost()
     }
     known[number]?.seen = max(found.seen, position.txid)
-    known[number]?.pages.append(Pgno(1))
+    if !found.pages.isEmpty || found.base < position.txid {
+      known[number]?.add([Pgno(1)])
+    }
   }
 
   // MARK: Pulls
@@ -157,26 +193,33 @@ struct SyncGenerations {
   /// - Parameter start: the first frame asked for, counted from 1.
   mutating func pull(
     _ number: UInt32, from start: Int, count: Int, at position: Position,
-    _ history: EpochHistory, changed: (TXID) -> [Pgno]
-  ) throws(Lost) -> Answer {
+    _ history: EpochHistory,
+    wasApplied: (ArraySlice<PushedFrames.Frame>, TXID) -> Bool = { _, _ in false },
+    changed: (TXID) -> [Pgno]
+  ) throws -> Answer {
     guard start > 0, count > 0 else { throw Lost() }
     // Later than for those who begin: a session is not to end under a copy that was just made.
     try settle(position, history, most: limits.generations * 5 / 4)
-    guard let found = known[number] else { return .generation(try rejoin(number, from: start)) }
+    guard known[number] != nil else { return .generation(try rejoin(number, from: start)) }
+    try resolve(number, position, wasApplied)
+    guard let found = known[number] else { throw Lost() }
     guard start <= found.pages.count + 1 else { throw Lost() }
     // Who has read a list to its end holds a commit, and goes on elsewhere before it gets too long:
     // even if pages change faster than it can ask.
     let isAtEnd = start == found.pages.count + 1 && !found.pages.isEmpty
     let more = isAtEnd && found.through < position.txid ? changed(found.through).count : 0
-    if isAtEnd, found.pages.count + more > limits.frames, let next = try successor(number) {
+    let isLong = found.pages.count + more > limits.frames
+    if isAtEnd, isLong || found.isUneven, let next = try successor(number) {
       // As after a whole copy.
-      known[next]?.pages.append(Pgno(1))
+      let isBase = known[next].map { $0.pages.isEmpty && $0.base == found.through } ?? false
+      if !isBase { known[next]?.add([Pgno(1)]) }
       return .generation(next)
     }
     extend(number, position, changed)
-    guard let list = known[number]?.pages, start <= list.count else { return .generation(number) }
-    let end = min(list.count, start - 1 + count)
-    return .frames(Array(list[start - 1..<end]), isEnd: end == list.count)
+    guard let frames = known[number]?.frames(from: start, count: count) else {
+      return .generation(number)
+    }
+    return .frames(frames.pages, isEnd: frames.isEnd)
   }
 
   private mutating func extend(
@@ -184,7 +227,7 @@ struct SyncGenerations {
   ) {
     guard var found = known.removeValue(forKey: number) else { return }
     if found.through < position.txid {
-      found.pages += changed(found.through)
+      found.add(changed(found.through))
       found.through = position.txid
     }
     found.seen = max(found.seen, position.txid)

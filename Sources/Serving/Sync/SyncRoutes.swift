@@ -11,12 +11,14 @@ enum SyncRoutes {
     HTTPRoute(.GET, "/info", needs: .read) { info($0) },
     HTTPRoute(.GET, "/export/:generation", needs: .read) { export($0) },
     HTTPRoute(.GET, "/sync/:generation/:start/:end", needs: .read) { pull($0) },
-    HTTPRoute(.POST, "/sync/:generation/:start/:end", needs: .write) { push($0) },
-    HTTPRoute(.POST, "/sync/:generation/:start/:end/:baton", needs: .write) { push($0) },
+    HTTPRoute(.POST, "/sync/:generation/:start/:end", needs: .write) { SyncPushRoute.push($0) },
+    HTTPRoute(.POST, "/sync/:generation/:start/:end/:baton", needs: .write) {
+      SyncPushRoute.push($0)
+    },
     HTTPRoute(.POST, "/pull-updates", needs: .read) { pullUpdates($0) },
   ]
 
-  private static func source(_ call: HTTPCall) -> SyncSource? {
+  static func source(_ call: HTTPCall) -> SyncSource? {
     if let damage = call.node.gate.damage {
       refuse(call, .serviceUnavailable, damage)
       return nil
@@ -38,7 +40,7 @@ enum SyncRoutes {
       refuse(
         call, .notImplemented,
         "embedded replicas need pages of 4096 bytes, and this database has \(bytes)")
-    case SyncSource.Failure.behind:
+    case SyncSource.Failure.behind, is SyncGenerations.Busy:
       refuse(call, .serviceUnavailable, "a write has not arrived here yet: try again")
     case is SyncGenerations.Lost:
       refuse(
@@ -69,7 +71,7 @@ enum SyncRoutes {
   }
 
   /// A parameter of the path: digits alone.
-  private static func number(_ call: HTTPCall, _ name: String) -> UInt32? {
+  static func number(_ call: HTTPCall, _ name: String) -> UInt32? {
     guard let text = call.parameters[name], text.utf8.allSatisfy({ (48...57).contains($0) }) else {
       return nil
     }
@@ -95,13 +97,6 @@ enum SyncRoutes {
       }
     }
     if !isTaken { refuse(call, .serviceUnavailable, "the node is stopping") }
-  }
-
-  /// Pages cannot be taken from clients: nobody could say which rows they change.
-  private static func push(_ call: HTTPCall) {
-    refuse(
-      call, .notImplemented,
-      "writes of an offline copy are not taken: connect with offline=False, and they are forwarded")
   }
 
   private static func export(_ call: HTTPCall) {

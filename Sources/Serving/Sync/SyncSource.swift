@@ -6,11 +6,14 @@ import WALShip
 
 /// Pages for embedded replicas. Generations are dealt with on one thread.
 public final class SyncSource: @unchecked Sendable {  // confined to `thread`
-  private let thread = DatabaseThread()
+  let thread = DatabaseThread()
   private let path: String
   let map: PageMapFile
   let tracker: PositionTracker
   private var reader: SnapshotReader?
+  private let emptyPage = PageMemory(bytes: pageBytes)
+  /// Pushes of which more is to come.
+  var pushes: [String: PushInParts] = [:]
   private var state: (file: SyncRecordsFile, generations: SyncGenerations)?
 
   /// The only size that these clients know.
@@ -99,9 +102,9 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
         Result {
           try read { snapshot in
             try change { generations in
-              try generations.newest(at: snapshot.position, tracker.epochs) {
-                changed($0, through: snapshot.pageCount)
-              }
+              try generations.newest(
+                at: snapshot.position, tracker.epochs, wasApplied: wasApplied
+              ) { changed($0, through: snapshot.pageCount) }
             }
           }
         })
@@ -123,7 +126,7 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
       let answer = try change { generations in
         try generations.pull(
           number, from: start, count: min(count, Self.framesPerPull), at: snapshot.position,
-          tracker.epochs
+          tracker.epochs, wasApplied: wasApplied
         ) { changed($0, through: snapshot.pageCount) }
       }
       switch answer {
@@ -134,7 +137,7 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
     }
   }
 
-  private func read<T>(_ body: (SnapshotReader.Snapshot) throws -> T) throws -> T {
+  func read<T>(_ body: (SnapshotReader.Snapshot) throws -> T) throws -> T {
     let reader = try self.reader ?? makeReader()
     self.reader = reader
     let snapshot = try reader.begin(following: map)
@@ -143,16 +146,20 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
   }
 
   /// Changes the generations, and writes down what the answer will mean before it is given.
-  private func change<T>(
-    isDurable: Bool = true, _ body: (inout SyncGenerations) throws -> T
+  ///
+  /// - Parameters:
+  ///   - isDurable: whether a new number must survive a loss of power.
+  ///   - always: whether everything must.
+  func change<T>(
+    isDurable: Bool = true, always: Bool = false, _ body: (inout SyncGenerations) throws -> T
   ) throws -> T {
     var (file, generations) = state ?? load()
     let result = Result { try body(&generations) }
     state = (file, generations)
     let isNew = generations.last != file.records.last
     try file.save(
-      last: generations.last, floor: generations.floor, generations.records,
-      isDurable: isDurable && isNew)
+      last: generations.last, floor: generations.floor, generations.records, generations.pushes,
+      isDurable: isDurable && isNew || always)
     return try result.get()
   }
 
@@ -161,7 +168,8 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
     let records = file.records
     return (
       file,
-      SyncGenerations(last: records.last, floor: records.floor, former: records.records)
+      SyncGenerations(
+        last: records.last, floor: records.floor, former: records.records, pushes: records.pushes)
     )
   }
 
@@ -173,7 +181,8 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
     var checksum = WALChecksum.zero
     bytes.reserveCapacity(pages.count * (Self.pageBytes + FrameHeader.byteCount))
     for (index, pgno) in pages.enumerated() {
-      let page = try page(pgno, reader)
+      let isFiller = SyncGenerations.Generation.isFiller(pgno)
+      let page = try isFiller ? emptyPage.readOnly : page(pgno, reader)
       let commit = index == pages.count - 1 ? size : 0
       checksum = frameChecksum(
         after: checksum, pgno: pgno, commitPageCount: commit, page: page, bigEndian: false)

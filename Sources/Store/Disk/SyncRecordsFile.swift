@@ -31,7 +31,10 @@ public final class SyncRecordsFile {
     records.sequence = newest.sequence
     records.last = newest.last
     records.floor = newest.floor
-    if newest.database.short == identity.short { records.records = newest.records }
+    if newest.database.short == identity.short {
+      records.records = newest.records
+      records.pushes = newest.pushes
+    }
   }
 
   /// Writes the records down before a client is told what follows from them.
@@ -39,12 +42,14 @@ public final class SyncRecordsFile {
   /// - Parameter isDurable: whether a power loss must not take them back: a number must not be given
   ///   twice. A length may be: a client that has more frames is told that its state is not known.
   public func save(
-    last: UInt32, floor: UInt32, _ list: [SyncRecord], isDurable: Bool
+    last: UInt32, floor: UInt32, _ list: [SyncRecord], _ pushes: [SyncPushRecord] = [],
+    isDurable: Bool
   ) throws(DiskError) {
     var next = records
     next.last = last
     next.floor = floor
     next.records = list
+    next.pushes = pushes.suffix(SyncPushRecord.countMax)
     guard next != records else { return }
     next.sequence += 1
     let isNew = file == nil && !Disk.exists(path)

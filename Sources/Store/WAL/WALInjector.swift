@@ -16,10 +16,8 @@ public final class WALInjector {
   let pages: PageReader
   private let tracker: PositionTracker
   private let page1: PageMemory
-  private let frameMemory: PageMemory
-  private var batch: FrameBatch?
-  private var checkpointSequence: UInt32 = 0
-  private var header: WALIndexHeader
+  private let appender: WALAppender
+  private var header: WALIndexHeader { appender.header }
 
   public enum Failure: Error, Equatable, Sendable, CustomStringConvertible {
     /// Another process holds the write lock: another replica serves this file, or a program is
@@ -56,12 +54,10 @@ public final class WALInjector {
     try Disk.syncDirectory(of: path)
     pages = PageReader(index: index, log: log, pageSize: pageSize.bytes)
     page1 = PageMemory(bytes: pageSize.bytes)
-    frameMemory = PageMemory(
-      bytes: max(2, FrameBatch.memoryBytes / log.frameBytes) * log.frameBytes)
     guard let header = index.header() else {
       throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
     }
-    self.header = header
+    appender = WALAppender(index: index, log: log, pageSize: pageSize, header: header)
   }
 
   /// A process that was just killed may hold its locks for a moment more.
@@ -80,7 +76,7 @@ public final class WALInjector {
   /// The place that readers see now.
   public var place: LogPlace { header.place }
   public var frameCount: UInt32 { header.frameCount }
-  public var isBatchOpen: Bool { batch != nil }
+  public var isBatchOpen: Bool { appender.isBatchOpen }
 
   /// The stamp of the visible page 1.
   ///
@@ -102,7 +98,7 @@ public final class WALInjector {
 
   /// Reads a page as it will be once the open batch is published, without the stamp.
   public func readPage(_ pgno: Pgno, into page: UnsafeMutableRawBufferPointer) throws {
-    if try batch?.read(pgno, into: page) != true {
+    if try !appender.read(pgno, into: page) {
       try pages.read(pgno, through: header.frameCount, into: page)
     }
     if pgno == Pgno(1) { PositionStamp.clear(page) }
@@ -112,92 +108,31 @@ public final class WALInjector {
 
   /// Appends a page to the open batch, opening one if there is none.
   public func append(_ pgno: Pgno, _ page: UnsafeRawBufferPointer) throws {
-    try openBatch().append(pgno, page)
-  }
-
-  private func openBatch() throws -> FrameBatch {
-    if let batch { return batch }
-    if header.frameCount == 0 { try beginLog() }
-    let opened = FrameBatch(log: log, after: header, memory: frameMemory)
-    batch = opened
-    return opened
+    try appender.append(pgno, page)
   }
 
   /// Forgets the open batch. Nobody saw its frames; later ones overwrite them.
-  public func abandonBatch() { batch = nil }
+  public func abandonBatch() { appender.abandon() }
 
   /// Makes the open batch visible, as the state at `position`.
   public func publish(pageCount: UInt32, position: Position) throws {
-    let batch = try openBatch()
     try readPage(Pgno(1), into: page1.bytes)
     PositionStamp(position).write(to: page1.bytes)
     // The commit mark belongs on the stamped page 1, which therefore comes last.
-    try batch.appendLast(Pgno(1), page1.readOnly)
-    try batch.flush(commitPageCount: pageCount)
-    var frame = header.frameCount
-    for pgno in batch.written {
-      frame += 1
-      try index.append(frame: frame, pgno: pgno)
-    }
-    header.frameCount = frame
-    header.pageCount = pageCount
-    header.frameChecksum = batch.checksum
-    header.change &+= 1
-    header.isInitialized = true
-    header.pageSize = pageSize.bytes
-    tracker.announce(position, at: header.place)
-    index.publish(header)
-    self.batch = nil
-  }
-
-  /// Begins a generation of the WAL: its header must be durable before any frame of it.
-  /// Source: https://sqlite.org/src/info/ff5be73dee
-  private func beginLog() throws {
-    if header.salts == Salts(first: 0, second: 0) {
-      header.salts = Salts(
-        first: Chance.number(in: 1 ... .max), second: Chance.number(in: 0 ... .max))
-    }
-    checkpointSequence &+= 1
-    let logHeader = WALHeader(
-      pageSize: pageSize, checkpointSequence: checkpointSequence, salts: header.salts)
-    let bytes = PageMemory(bytes: WALHeader.byteCount)
-    logHeader.encode(into: bytes.bytes)
-    try log.file.write(bytes.readOnly, at: 0, .writeLog)
-    try log.file.sync(.syncLog)
-    header.frameChecksum = logHeader.checksum
-    header.bigEndianChecksums = logHeader.bigEndianChecksums
+    try appender.publish(
+      pageCount: pageCount, last: Pgno(1), page1.readOnly, isDurable: false
+    ) { tracker.announce(position, at: $0) }
   }
 
   // MARK: Checkpoints
 
   /// Starts the WAL again from its first frame, if all of it was copied and nobody reads from it.
   ///
-  /// Never SQLite's own RESTART or TRUNCATE: they wait for readers while they hold the locks. The
-  /// checkpoint lock must be held, and what is durable in the page map cover the present place.
+  /// The checkpoint lock must be held, and what is durable in the page map cover the present place.
   ///
   /// - Parameter fileFramesMax: a -wal file longer than this is cut.
   /// - Returns: false when a reader is in the way; try again later.
   func restartLog(position: Position, fileFramesMax: UInt32) throws -> Bool {
-    guard batch == nil, index.backfilled == header.frameCount else { return false }
-    let readers = WALIndex.Lock.reader1.rawValue
-    guard index.tryLockExclusive(readers, count: 4) else { return false }
-    defer { index.unlockExclusive(readers, count: 4) }
-    header.salts = Salts(
-      first: header.salts.first &+ 1, second: Chance.number(in: 0 ... .max))
-    header.frameCount = 0
-    header.change &+= 1
-    tracker.advance(to: position, at: header.place)
-    index.publish(header)
-    index.backfilled = 0
-    index.backfillAttempted = 0
-    index.setReadMark(1, 0)
-    for slot in 2...4 { index.setReadMark(slot, WALIndex.readMarkUnused) }
-    if log.file.size > log.offset(of: fileFramesMax) + log.frameBytes {
-      // No frame of before may count any more: a power loss could leave the file as long as it was,
-      // with only the first of them in it.
-      try beginLog()
-      try log.file.truncate(to: WALHeader.byteCount, .truncateLog)
-    }
-    return true
+    try appender.restart(fileFramesMax: fileFramesMax) { tracker.advance(to: position, at: $0) }
   }
 }

@@ -30,7 +30,7 @@ struct RealClient: CustomTestStringConvertible, Sendable {
   private static let python = getenv("EDGE_SQL_PYTHON").map { String(cString: $0) } ?? "python3"
   private static let environment = Program(path: "/usr/bin/env")
 
-  private var isInstalled: Bool {
+  var isInstalled: Bool {
     let result = try? Self.environment.run([Self.python, "-c", "import \(module)"])
     return result?.status == .exited(0)
   }
@@ -40,6 +40,13 @@ struct RealClient: CustomTestStringConvertible, Sendable {
     let result = try Self.run(script, ["http://127.0.0.1:\(port)"] + arguments)
     #expect(result.status == .exited(0), "\(testDescription): \(result.error.suffix(2000))")
     #expect(result.output.hasSuffix("ok\n"))
+  }
+
+  /// Runs the script of this client with lines to read.
+  func run(_ arguments: [String], input: String) throws -> Program.Result {
+    try Self.environment.run(
+      [Self.python, "-B", "\(Self.folder)/\(script)"] + arguments, input: input,
+      deadline: .seconds(180))
   }
 
   /// Runs a script of Tests/Clients.

@@ -130,7 +130,8 @@ private struct Words: CredentialVerifier {
         ("GET", "/sync/\(generation)/1/4294967295", 200), ("GET", "/export/0", 422),
         ("GET", "/export/\(generation + 1)", 410), ("GET", "/export/x", 422),
         ("GET", "/export/\(generation)", 200), ("POST", "/info", 405),
-        ("POST", "/sync/\(generation)/1/2", 501), ("POST", "/sync/\(generation)/1/2/b", 501),
+        ("POST", "/sync/\(generation)/1/2", 422), ("POST", "/sync/\(generation)/1/2/b", 409),
+        ("POST", "/sync/0/1/2", 422), ("POST", "/sync/\(generation)/2/2", 422),
         ("GET", "/pull-updates", 405), ("POST", "/pull-updates", 200),
       ]
       for (method, path, status) in table {

@@ -4,6 +4,8 @@ Version 0.3.0 commits before every statement that is no INSERT, UPDATE or DELETE
 well: transactions are begun and ended by SQL here."""
 
 import asyncio
+import os
+import sys
 
 import aiolibsql
 
@@ -103,3 +105,6 @@ async def main():
 
 asyncio.run(main())
 done()
+# A thread of the package may abort the process while the interpreter ends.
+sys.stdout.flush()
+os._exit(0)

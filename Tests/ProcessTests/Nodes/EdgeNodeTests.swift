@@ -164,7 +164,7 @@ extension NodeTests {
 
     @Test func databasesOverHTTPAtAReplica() throws {
       let directory = try TestDirectory()
-      let primary = try primary(directory)
+      let primary = try primary(directory, speaksHTTP: true)
       try create(["app", "other"], at: primary)
       let replica = try replica(of: primary.shipPort, directory, speaksHTTP: true)
       for name in ["app", "other"] {
@@ -185,9 +185,14 @@ extension NodeTests {
       #expect(try replica.http("POST", "/dev/none/v1/execute", select).status == 404)
       #expect(
         try replica.http("GET", "/v1/databases").json["databases"]?.elements == ["app", "other"])
-      #expect(try replica.http("POST", "/v1/databases/x").status == 403)
-      #expect(try replica.http("DELETE", "/v1/databases/app").status == 403)
       #expect(count("app", at: primary) == 3)
+      // The primary makes and removes them.
+      #expect(try replica.http("POST", "/v1/databases/x").status == 200)
+      #expect(try replica.http("DELETE", "/v1/databases/app").status == 200)
+      for node in [primary, replica] {
+        #expect(
+          try node.http("GET", "/v1/databases").json["databases"]?.elements == ["other", "x"])
+      }
     }
 
     /// A node with one database and one with many tell each other apart.

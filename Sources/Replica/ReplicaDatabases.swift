@@ -17,6 +17,7 @@ final class OpenReplica: OpenDatabase {
   private let trunk: Trunk
   private let report: @Sendable (Position) -> Void
   private let published: Atomic<UInt64>
+  private let scrub = Mutex<Scheduled<Void>?>(nil)
 
   /// - Parameter report: told where the database stands, whenever that changes.
   init(
@@ -54,7 +55,14 @@ final class OpenReplica: OpenDatabase {
     report(serving.database.tracker.position)
   }
 
-  func scrub() { serving.begin() }
+  /// One that stays open is checked as others are; one that comes and goes is not read as a whole
+  /// each time.
+  func scrubLater(seconds: Int, on timers: any EventLoop) {
+    let task: Scheduled<Void> = timers.scheduleTask(in: .seconds(Int64(seconds))) { [weak self] in
+      self?.serving.begin()
+    }
+    scrub.withLock { $0 = task }
+  }
 
   func status(_ name: String, _ began: UInt64) -> NodeStatus {
     parts.plainStatus(serving, name, began)
@@ -76,6 +84,7 @@ final class OpenReplica: OpenDatabase {
   func letFollowersGo() async -> Bool { await shipServer?.parkIfAtRest() ?? true }
 
   func close() async {
+    scrub.withLock { $0 }?.cancel()
     node.readers.close()
     await serving.shipServer?.park()
     serving.quiesce()
@@ -142,9 +151,7 @@ final class ReplicaKeeper: DatabaseKeeper {
         try open.begin()
         return open
       }.get()
-      timers.scheduleTask(in: .seconds(Int64(options.scrub.intervalSeconds))) { [weak open] in
-        open?.scrub()
-      }
+      open.scrubLater(seconds: options.scrub.intervalSeconds, on: timers)
       return open
     } catch {
       try? await group.shutdownGracefully()

@@ -232,6 +232,51 @@ import WALShip
     #expect(pool.counts.readers == 1)
     pool.close()
   }
+
+  /// A client can be gone before the reader's thread has begun with its statement.
+  @Test func aReadThatIsCancelledBeforeItBeginsEnds() async throws {
+    let directory = try TemporaryDirectory()
+    let writer = try DirectWriter(path: directory.database)
+    defer { writer.stop() }
+    let pool = ReadPool(
+      source: ReadSource(
+        databasePath: directory.database, tracker: writer.tracker, logWatch: writer.logWatch,
+        limits: ServingLimits()))
+    let loop = MultiThreadedEventLoopGroup.singleton.any()
+    let checkedOut = loop.makePromise(of: PooledReader.self)
+    try await loop.submit {
+      pool.checkOut(on: loop) { checkedOut.completeWith($0.mapError { $0 as any Error }) }
+    }.get()
+    let reader = try await checkedOut.futureResult.get()
+    let minute = 60_000
+    let end = NIODeadline.now() + .seconds(50)
+    let begin = loop.makePromise(of: Void.self)
+    reader.perform(
+      on: loop, milliseconds: minute,
+      { _ throws(RequestError) in try? begin.futureResult.wait() }, completion: { _ in })
+    func run(_ sql: String) -> EventLoopFuture<Bool> {
+      let ended = loop.makePromise(of: Bool.self)
+      reader.perform(
+        on: loop, milliseconds: minute,
+        { connection throws(RequestError) in
+          let cached = try connection.cache.statement(SQLText(sql))
+          do {
+            return try cached.statement?.step() ?? false
+          } catch { throw RequestError(reporting: error) }
+        }, completion: { ended.completeWith($0.mapError { $0 as any Error }) })
+      return ended.futureResult
+    }
+    let endless = run(
+      "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s) SELECT max(i) FROM s")
+    reader.interrupt()
+    let next = run("SELECT 1")
+    begin.succeed()
+    await #expect(throws: RequestError.self) { try await endless.get() }
+    #expect(NIODeadline.now() < end, "it ended with its time alone")
+    // Who has the reader afterwards is not concerned.
+    #expect(try await next.get())
+    pool.close()
+  }
 }
 
 @Suite struct StatementScannerTests {

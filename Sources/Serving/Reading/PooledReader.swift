@@ -10,6 +10,10 @@ public final class PooledReader: Sendable {
   private let thread = DatabaseThread()
   private let slot: ConnectionSlot
   private let interrupter = Mutex<Interrupter?>(nil)
+  /// Jobs are counted as they are submitted; those up to the second number are to stop, also when
+  /// they have not begun.
+  private let submitted = Atomic<UInt64>(0)
+  private let cancelled = Atomic<UInt64>(0)
   /// What a job may take beyond its time before it is interrupted from outside: single instructions
   /// can be long.
   private static let graceMilliseconds = 20
@@ -30,11 +34,14 @@ public final class PooledReader: Sendable {
       in: .milliseconds(Int64(milliseconds + Self.graceMilliseconds))
     ) { self.interrupt() }
     let deadline = monotonicNanoseconds() + UInt64(max(0, milliseconds)) * 1_000_000
+    let number = submitted.add(1, ordering: .relaxed).newValue
     let accepted = thread.submit { [slot] in
       let result = Result { () throws(RequestError) -> T in
         let connection = try slot.connection()
         self.interrupter.withLock { $0 = connection.connection.interrupter }
         connection.budget.renew(checks: nil, deadlineNanoseconds: deadline)
+        connection.budget.isCancelled = { self.cancelled.load(ordering: .relaxed) >= number }
+        defer { connection.budget.isCancelled = nil }
         return try body(connection)
       }
       loop.execute {
@@ -49,8 +56,12 @@ public final class PooledReader: Sendable {
     }
   }
 
-  /// Stops what runs. Only for who has checked the reader out.
-  public func interrupt() { interrupter.withLock { $0?.interrupt() } }
+  /// Stops what runs, and what was submitted and has not begun. Only for who has checked the reader
+  /// out.
+  public func interrupt() {
+    cancelled.store(submitted.load(ordering: .relaxed), ordering: .relaxed)
+    interrupter.withLock { $0?.interrupt() }
+  }
 
   /// Closes the connection and ends the thread.
   func close() {

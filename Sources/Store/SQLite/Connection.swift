@@ -258,6 +258,8 @@ public final class StatementBudget {
   public var checksLeft: Int?
   /// The end of the present run on the monotonic clock, in nanoseconds; nil for no limit by time.
   public var deadlineNanoseconds: UInt64?
+  /// Whether nobody wants the results any more. `Interrupter` does nothing between two statements.
+  public var isCancelled: (() -> Bool)?
   /// True once the budget stopped a statement.
   public private(set) var wasSpent = false
 
@@ -277,6 +279,7 @@ public final class StatementBudget {
       if left <= 0 { wasSpent = true }
     }
     if let deadlineNanoseconds, monotonicNanoseconds() >= deadlineNanoseconds { wasSpent = true }
+    if let isCancelled, isCancelled() { wasSpent = true }
     return wasSpent
   }
 }

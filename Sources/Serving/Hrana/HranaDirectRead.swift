@@ -96,7 +96,7 @@ extension OutputBytes {
   /// The value of a column in the row that a statement stands at.
   ///
   /// - Returns: false for a text that is not UTF-8.
-  fileprivate mutating func writeHrana(_ column: Int, of statement: Statement) -> Bool {
+  mutating func writeHrana(_ column: Int, of statement: Statement) -> Bool {
     switch statement.columnType(column) {
     case .null: return writeHrana(.null)
     case .integer: return writeHrana(.integer(statement.integer(column)))

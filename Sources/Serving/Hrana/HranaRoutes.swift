@@ -26,10 +26,11 @@ extension HranaServer {
 
   // MARK: Streams of requests
 
-  /// What a request does on its stream; it ends with a reply, or without one of use.
+  /// What a request does on its stream; it ends with a reply, or without one of use. The reply is
+  /// nil when it has left already.
   private typealias Work =
     @Sendable (
-      HranaStream, @escaping (Result<HTTPReply, HranaFailure>) -> Void
+      HranaStream, @escaping (Result<HTTPReply?, HranaFailure>) -> Void
     ) -> Void
 
   private func pipeline(_ call: HTTPCall) {
@@ -147,7 +148,7 @@ extension HranaServer {
       stream.requestsInProgress -= 1
       switch result {
       case .success(let reply):
-        answer(reply)
+        if let reply { answer(reply) }
         self.awaitNext(stream)
       case .failure(let failure):
         // A client that broke the protocol still has its last baton.
@@ -168,40 +169,22 @@ extension HranaServer {
     do throws(HranaFailure) {
       let token = try call.shownToken()
       let json = try call.json()
+      let bound = NIOLoopBound(call, eventLoop: call.loop)
       try enter(call, json["baton"]) { stream, completion in
         do throws(HranaFailure) {
           let batch = try HranaDecoder(texts: stream.texts).batch(json["batch"])
-          stream.run([.batch(batch)], shown: token) { result in
-            completion(result.map { self.cursorReply(stream, $0.0[0], $0.1) })
+          let answer = HranaCursorAnswer(bound, stream, self)
+          stream.run(cursor: batch, shown: token, outlet: answer) { result in
+            completion(
+              result.map { error, token in
+                if let error { return HTTPReply(.internalServerError, error: error) }
+                answer.end(token)
+                return nil
+              })
           }
         } catch { completion(.failure(error)) }
       }
     } catch { call.answer(error.reply) }
-  }
-
-  private func cursorReply(
-    _ stream: HranaStream, _ outcome: HranaOutcome, _ totals: HranaTotals
-  ) -> HTTPReply {
-    guard case .batch(let steps) = outcome else {
-      guard case .failed(let error) = outcome else { return HranaFailure.invalidBaton.reply }
-      return HTTPReply(.internalServerError, error: error)
-    }
-    var output = OutputBytes()
-    output.append("{\"baton\":")
-    output.writeOptional(baton(stream))
-    output.append(",\"base_url\":null}\n")
-    var pieces: [ByteBuffer] = []
-    for entry in HranaCursor(steps: steps, token: totals.token) {
-      output.append(entry)
-      output.append("\n")
-      if output.count >= limits.chunkBytesMax { pieces.append(output.take()) }
-    }
-    pieces.append(output.take())
-    // Always in pieces, as clients expect it.
-    if pieces.count == 1 { pieces.append(ByteBuffer()) }
-    var reply = HTTPReply(.ok, type: HTTPType.text, ByteBuffer())
-    reply.pieces = pieces
-    return reply.showing(totals.token)
   }
 
   // MARK: Requests without streams

@@ -43,13 +43,48 @@ final class HranaStream {
     _ requests: [HranaRequest], shown: Token?,
     completion: @escaping (Result<([HranaOutcome], HranaTotals), HranaFailure>) -> Void
   ) {
-    let runs: [HranaRun]
+    let (runs, options): ([HranaRun], RequestOptions)
     do throws(HranaFailure) {
-      runs = try HranaRun.make(requests) { self.syntaxError($0) }
+      (runs, options) = try prepare(requests, shown)
     } catch { return completion(.failure(error)) }
-    if let denied = denial(runs.flatMap(\.steps)) {
-      return completion(.failure(.forbidden(denied)))
+    let began = monotonicNanoseconds()
+    next(runs[...], options, []) { outcomes, token in
+      let nanoseconds = monotonicNanoseconds() - began
+      let totals = HranaTotals(
+        token: token ?? self.lease.node.tracker.position.token,
+        milliseconds: Double(nanoseconds / 1000) / 1000)
+      completion(.success((outcomes, totals)))
     }
+  }
+
+  /// Runs a batch whose results are not kept until its end.
+  ///
+  /// - Parameters:
+  ///   - outlet: takes the results.
+  ///   - completion: called on the loop, with the error that kept the whole batch from being run, or
+  ///     the token of all that was seen.
+  func run(
+    cursor batch: HranaBatch, shown: Token?, outlet: any StepOutlet,
+    completion: @escaping (Result<(HranaError?, Token), HranaFailure>) -> Void
+  ) {
+    do throws(HranaFailure) {
+      let (runs, options) = try prepare([.batch(batch)], shown)
+      guard let run = runs.last else { return completion(.failure(.invalidBaton)) }
+      session.run(run.steps, options: options, outlet: outlet) { ended in
+        var failure: HranaError?
+        if case .failed(let error)? = run.outcomes(ended).last { failure = error }
+        let token = self.session.token ?? self.lease.node.tracker.position.token
+        completion(.success((failure, token)))
+      }
+    } catch { completion(.failure(error)) }
+  }
+
+  /// What requests become, if they may be done.
+  private func prepare(
+    _ requests: [HranaRequest], _ shown: Token?
+  ) throws(HranaFailure) -> ([HranaRun], RequestOptions) {
+    let runs = try HranaRun.make(requests) { self.syntaxError($0) }
+    if let denied = denial(runs.flatMap(\.steps)) { throw .forbidden(denied) }
     var options = RequestOptions()
     options.token = shown
     if let number = runs.compactMap(\.replicationIndex).max(),
@@ -59,14 +94,7 @@ final class HranaStream {
     {
       options.token = token
     }
-    let began = monotonicNanoseconds()
-    next(runs[...], options, []) { outcomes, token in
-      let nanoseconds = monotonicNanoseconds() - began
-      let totals = HranaTotals(
-        token: token ?? self.lease.node.tracker.position.token,
-        milliseconds: Double(nanoseconds / 1000) / 1000)
-      completion(.success((outcomes, totals)))
-    }
+    return (runs, options)
   }
 
   /// Does one program after the other. What is left of a script that has failed is not done.

@@ -43,7 +43,7 @@ extension LineSession {
     let loop = loop
     withReader(job.head) { reader in
       let stream = RowStream(
-        reader: reader, request: statement, integers: self.writer.integers,
+        reader: reader, request: statement, format: .line(self.writer.integers),
         milliseconds: self.statementMilliseconds(job.options), limits: self.node.limits)
       let began = monotonicNanoseconds()
       let use = StreamUse(

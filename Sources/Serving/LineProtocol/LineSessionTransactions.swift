@@ -166,7 +166,7 @@ extension LineSession {
     }
     guard mode == .json, let statement = job.statement else { return readWhole(job, in: local) }
     let stream = RowStream(
-      reader: local.reader, request: statement, integers: writer.integers,
+      reader: local.reader, request: statement, format: .line(writer.integers),
       milliseconds: statementMilliseconds(job.options), limits: node.limits, isHashed: true)
     local.stream = stream
     let use = StreamUse(

@@ -67,6 +67,12 @@ final class LocalTransaction {
     reads.append(ObservedRead(statement: statement, resultHash: hash.value))
   }
 
+  /// Notes a read that failed after its client saw rows of it: that cannot be checked again.
+  func recordPart() {
+    canWrite = false
+    reads = []
+  }
+
   // MARK: Its beginning and its end
 
   /// Takes a snapshot, and finds out which position it is.

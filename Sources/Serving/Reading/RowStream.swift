@@ -6,7 +6,7 @@ import WALShip
 
 /// A part of a result.
 public struct ResultChunk: Sendable {
-  /// Members of the answer line: `"cols":[…],"rows":[…]`, the columns in the first chunk alone.
+  /// As its `RowFormat` says, what is of the columns in the first chunk alone.
   public var members: ByteBuffer
   public var isLast: Bool
   /// The place in the WAL that the snapshot is not beyond.
@@ -15,15 +15,24 @@ public struct ResultChunk: Sendable {
   public var hash: ResultHasher
 }
 
+/// How the rows of a stream are written.
+enum RowFormat: Sendable {
+  /// Members of an answer line: `"cols":[…],"rows":[…]`.
+  case line(IntegerStyle)
+  /// Entries of a cursor.
+  case entries(CursorEntries)
+}
+
 /// One read on a reader of the pool, chunk by chunk.
 ///
 /// Its holder asks for one chunk at a time, until the last or an error, or calls `end`.
 public final class RowStream: @unchecked Sendable {  // all variables belong to the reader's thread
   public let reader: PooledReader
   private let request: StatementRequest
-  private let integers: IntegerStyle
+  private var format: RowFormat
   private let limits: ServingLimits
   private let isHashed: Bool
+  private let lastInsertRowid: Int64
   private var cached: CachedStatement?
   private var hasRow = false
   private var place = LogPlace(salts: Salts(first: 0, second: 0), frame: 0)
@@ -31,17 +40,19 @@ public final class RowStream: @unchecked Sendable {  // all variables belong to 
   /// What is left of the statement's time; waiting for the client does not count.
   private var millisecondsLeft: Int
 
-  /// - Parameter isHashed: whether the rows are added up, for a transaction that may become a
-  ///   writing one.
-  public init(
-    reader: PooledReader, request: StatementRequest, integers: IntegerStyle, milliseconds: Int,
-    limits: ServingLimits, isHashed: Bool = false
+  /// - Parameters:
+  ///   - isHashed: whether the rows are added up, for a transaction that may become a writing one.
+  ///   - lastInsertRowid: what the SQL function of that name says.
+  init(
+    reader: PooledReader, request: StatementRequest, format: RowFormat, milliseconds: Int,
+    limits: ServingLimits, isHashed: Bool = false, lastInsertRowid: Int64 = 0
   ) {
     self.reader = reader
     self.request = request
-    self.integers = integers
+    self.format = format
     self.limits = limits
     self.isHashed = isHashed
+    self.lastInsertRowid = lastInsertRowid
     millisecondsLeft = milliseconds
   }
 
@@ -67,19 +78,29 @@ public final class RowStream: @unchecked Sendable {  // all variables belong to 
 
   private func chunk(on connection: ReadConnection) throws(RequestError) -> ResultChunk {
     let started = monotonicNanoseconds()
+    connection.connection.lastInsertRowid = lastInsertRowid
+    defer { connection.connection.lastInsertRowid = 0 }
     do throws(RequestError) {
-      var writer = ResponseWriter(integers: integers, capacity: 16 << 10)
+      let isFirst = cached == nil
       let statement: CachedStatement
-      if let cached {
-        statement = cached
-        writer.beginRows()
-      } else {
-        statement = try start(on: connection)
-        cached = statement
-        writer.beginResult(of: statement)
+      if let cached { statement = cached } else { statement = try start(on: connection) }
+      cached = statement
+      let members: ByteBuffer
+      switch format {
+      case .line(let integers):
+        var writer = ResponseWriter(integers: integers, capacity: 16 << 10)
+        if isFirst { writer.beginResult(of: statement) } else { writer.beginRows() }
+        try fill(&writer, statement, rowsMax: limits.chunkRowsMax)
+        writer.endResult(of: statement)
+        members = writer.take()
+      case .entries(let entries):
+        var sink = CursorSink(entries, capacity: limits.chunkBytesMax * 2)
+        if isFirst { sink.beginResult(of: statement) }
+        try fill(&sink, statement, rowsMax: .max)
+        if !hasRow { sink.endResult(of: statement) }
+        format = .entries(sink.entries)
+        members = sink.take()
       }
-      try fill(&writer, statement)
-      let members = writer.take()
       let chunk = ResultChunk(members: members, isLast: !hasRow, place: place, hash: hasher)
       if hasRow {
         millisecondsLeft -= Int((monotonicNanoseconds() - started) / 1_000_000)
@@ -112,19 +133,18 @@ public final class RowStream: @unchecked Sendable {  // all variables belong to 
     return found
   }
 
-  private func fill(
-    _ writer: inout ResponseWriter, _ found: CachedStatement
+  private func fill<Sink: ResultSink & ~Copyable>(
+    _ sink: inout Sink, _ found: CachedStatement, rowsMax: Int
   ) throws(RequestError) {
     guard let statement = found.statement else { return }
     let columns = found.columnCount
     var rows = 0
-    while hasRow, rows < limits.chunkRowsMax, writer.count < limits.chunkBytesMax {
+    while hasRow, rows < rowsMax, sink.resultBytes < limits.chunkBytesMax {
       rows += 1
-      writer.row(of: statement, columns: columns)
+      sink.row(of: statement, columns: columns)
       if isHashed { hasher.add(rowOf: statement, columns: columns) }
       hasRow = try step(statement)
     }
-    writer.endResult(of: found)
   }
 
   private func step(_ statement: Statement) throws(RequestError) -> Bool {

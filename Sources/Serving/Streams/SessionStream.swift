@@ -47,6 +47,8 @@ public final class SessionStream {
   private(set) var isBusy = false
   /// Ends what the stream waits for.
   private var cancelWait: (() -> Void)?
+  /// The read whose rows leave while it goes on.
+  var feed: StepFeed?
   private var isAdvancing = false
   private(set) var isClosed = false
   /// The reader of the loop, once it could be opened.
@@ -73,12 +75,21 @@ public final class SessionStream {
     _ steps: [ProgramStep], options: RequestOptions = RequestOptions(),
     completion: @escaping (StreamRun) -> Void
   ) {
+    run(steps, options: options, outlet: nil, completion: completion)
+  }
+
+  /// - Parameter outlet: is told how each step ended; `completion` is then called with outcomes that
+  ///   have no rows.
+  func run(
+    _ steps: [ProgramStep], options: RequestOptions, outlet: (any StepOutlet)?,
+    completion: @escaping (StreamRun) -> Void
+  ) {
     loop.preconditionInEventLoop()
     guard !isClosed else { return }
     waiting.append(
       StreamRunState(
         steps: steps, options: options, bytesLeft: node.limits.responseBytesMax,
-        completion: completion))
+        outlet: outlet, completion: completion))
     advance()
   }
 
@@ -103,7 +114,9 @@ public final class SessionStream {
     defer { isAdvancing = false }
     let turnEnd = monotonicNanoseconds() + node.limits.turnMicrosecondsMax * 1000
     while !isBusy, !isClosed, let run = run ?? next() {
-      if run.isOver {
+      if let outlet = run.outlet, let (step, outcome) = run.nextUntold() {
+        tell(outcome, of: step, outlet)
+      } else if run.isOver {
         finish(run)
       } else if monotonicNanoseconds() < turnEnd {
         start(run.steps[run.outcomes.count], run)
@@ -134,6 +147,12 @@ public final class SessionStream {
       StreamRun(
         outcomes: run.outcomes, token: token, failure: run.failure, isAutocommit: isAutocommit,
         isStale: run.isStale))
+  }
+
+  private func tell(_ outcome: StepOutcome, of step: Int, _ outlet: any StepOutlet) {
+    guard !outlet.take(outcome, of: step) else { return }
+    suspend()
+    outlet.whenRoom { self.resume {} }
   }
 
   /// Lets other connections have the loop, and goes on after them.

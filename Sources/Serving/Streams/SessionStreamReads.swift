@@ -96,7 +96,7 @@ extension SessionStream {
     if !isJudged, case .token(let token) = mark, let error = loss(run, token.epoch) {
       return lose(run, error)
     }
-    run.bytesLeft -= bytes
+    if run.outlet == nil { run.bytesLeft -= bytes }
     guard run.bytesLeft > 0 else { return run.end(.failed(.tooLarge)) }
     run.end(.result(result))
     switch mark {
@@ -107,7 +107,7 @@ extension SessionStream {
 
   /// Why what was read in an epoch must not be told: a history that the client has seen can have been
   /// lost since the run was admitted.
-  private func loss(_ run: StreamRunState, _ epoch: Epoch) -> RequestError? {
+  func loss(_ run: StreamRunState, _ epoch: Epoch) -> RequestError? {
     let seen = tokens(run.options)
     guard seen.contains(where: { $0.epoch < epoch }) else { return nil }
     return node.gate.refusal(of: seen, before: epoch)
@@ -148,6 +148,13 @@ extension SessionStream {
       case .success(let reader):
         guard !stream.isClosed else { return pool.checkIn(reader, on: loop) }
         let began = monotonicNanoseconds()
+        if let outlet = run.outlet {
+          let feed = stream.feed(step, on: reader, nil, run, outlet) { wasLarge in
+            let microseconds = (monotonicNanoseconds() - began) / 1000
+            cached.noteRun(microseconds: microseconds, wasLarge: wasLarge)
+          }
+          return feed.start()
+        }
         stream.read(step, on: reader, run) { result in
           pool.checkIn(reader, on: loop)
           let microseconds = (monotonicNanoseconds() - began) / 1000
@@ -187,6 +194,20 @@ extension SessionStream {
     ) { bound.value($0) }
   }
 
+  private func feed(
+    _ step: ReadStep, on reader: PooledReader, _ local: LocalTransaction?, _ run: StreamRunState,
+    _ outlet: any StepOutlet, onEnd: @escaping (_ wasLarge: Bool) -> Void
+  ) -> StepFeed {
+    let entries = CursorEntries(step: run.outcomes.count, wantsRows: step.wantsRows)
+    let rows = RowStream(
+      reader: reader, request: step.request, format: .entries(entries),
+      milliseconds: milliseconds(run.options), limits: node.limits, isHashed: local != nil,
+      lastInsertRowid: lastInsertRowid)
+    return StepFeed(
+      stream: self, run: run, outlet: outlet, request: step.request, rows: rows, local: local,
+      onEnd: onEnd)
+  }
+
   private func milliseconds(_ options: RequestOptions) -> Int {
     min(options.timeoutMilliseconds ?? .max, node.limits.statementMilliseconds)
   }
@@ -217,6 +238,9 @@ extension SessionStream {
   private func read(_ step: ReadStep, in local: LocalTransaction, _ run: StreamRunState) {
     if let error = local.refusal(of: run.options.token, node.gate) {
       return run.end(.failed(error))
+    }
+    if let outlet = run.outlet {
+      return feed(step, on: local.reader, local, run, outlet) { _ in }.start()
     }
     read(step, on: local.reader, run) { result in
       self.resume {

@@ -79,7 +79,13 @@ extension SessionStream {
     ) {
       let (stream, local) = bound.value
       local.isExpired = true
-      if stream.isBusy { local.reader.interrupt() } else { stream.expire(local) }
+      if let feed = stream.feed {
+        feed.expire()
+      } else if stream.isBusy {
+        local.reader.interrupt()
+      } else {
+        stream.expire(local)
+      }
     }
   }
 

@@ -8,9 +8,13 @@ import WALShip
 final class StreamRunState {
   let steps: [ProgramStep]
   let options: RequestOptions
+  /// Takes the outcomes while the run goes on; without one they are kept for its end.
+  let outlet: (any StepOutlet)?
   let completion: (StreamRun) -> Void
   /// How the first steps ended.
   private(set) var outcomes: [StepOutcome] = []
+  /// So many of them the outlet has been told.
+  private var toldCount = 0
   private(set) var failure: RequestError?
   /// The node is new enough for reads of this run.
   var isAdmitted = false
@@ -19,12 +23,13 @@ final class StreamRunState {
   var bytesLeft: Int
 
   init(
-    steps: [ProgramStep], options: RequestOptions, bytesLeft: Int,
+    steps: [ProgramStep], options: RequestOptions, bytesLeft: Int, outlet: (any StepOutlet)?,
     completion: @escaping (StreamRun) -> Void
   ) {
     self.steps = steps
     self.options = options
     self.bytesLeft = bytesLeft
+    self.outlet = outlet
     self.completion = completion
   }
 
@@ -34,6 +39,22 @@ final class StreamRunState {
   func end(_ outcome: StepOutcome) { outcomes.append(outcome) }
 
   func end(_ ends: some Sequence<StepOutcome>) { outcomes += ends }
+
+  /// Ends the present step, whose result the outlet has taken.
+  func endTold() {
+    outcomes.append(.result(StatementResult()))
+    toldCount = outcomes.count
+  }
+
+  /// The first outcome that the outlet has not been told, with its number. Of a result no more is
+  /// kept than that there was one.
+  func nextUntold() -> (step: Int, outcome: StepOutcome)? {
+    guard outlet != nil, toldCount < outcomes.count else { return nil }
+    let found = (step: toldCount, outcome: outcomes[toldCount])
+    if case .result = found.outcome { outcomes[toldCount] = .result(StatementResult()) }
+    toldCount += 1
+    return found
+  }
 
   /// Changes how the last step ended.
   func replaceLast(_ outcome: StepOutcome) { outcomes[outcomes.count - 1] = outcome }

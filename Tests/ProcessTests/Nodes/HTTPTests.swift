@@ -128,6 +128,43 @@ extension NodeTests {
       }
     }
 
+    /// A result of 50 MB, beside clients that leave theirs unread.
+    @Test func aCursorHasAnyLengthInLittleMemory() throws {
+      let cluster = try cluster()
+      let count = 5000
+      func body(_ count: Int) -> String {
+        let sql =
+          "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c WHERE n<\(count)) "
+          + "SELECT hex(zeroblob(5000)) AS v FROM c"
+        return "{\"batch\":{\"steps\":[{\"stmt\":{\"sql\":\"\(sql)\"}}]}}"
+      }
+      for node in cluster.nodes {
+        let client = try HTTPClient(port: node.httpPort)
+        func bytes(_ count: Int) throws -> Int {
+          let answer = try client.request("POST", "/v3/cursor", body(count))
+          let end = String(decoding: answer.body.suffix(150), as: UTF8.self)
+          #expect(answer.status == 200 && end.contains("replication_index"), "\(end)")
+          return answer.body.count
+        }
+        let (few, more) = (try bytes(20), try bytes(21))
+        let before = node.memoryBytes()
+        var idle: [HTTPClient] = []
+        for _ in 0..<8 {
+          let other = try HTTPClient(port: node.httpPort, receiveBytes: 4096)
+          try other.send(HTTPClient.text("POST", "/v3/cursor", body(count)))
+          _ = try other.read(1)
+          idle.append(other)
+        }
+        // The last entry tells a position, which may have become longer.
+        let expected = few + (count - 20) * (more - few)
+        #expect(abs(try bytes(count) - expected) < 20)
+        #expect(expected > 50_000_000 && idle.count == 8)
+        let grown = node.memoryBytes() - before
+        note("\(grown >> 10) KiB more memory for nine cursors")
+        #expect(grown < 24 << 20)
+      }
+    }
+
     @Test func streamsKeepTheirTransactionByBaton() throws {
       let cluster = try cluster()
       for (number, node) in cluster.nodes.enumerated() {

@@ -51,14 +51,21 @@ public final class OfflineCopy {
   public func post(
     _ range: ClosedRange<Int>, baton: String? = nil, bytes: [UInt8]? = nil, _ port: Int
   ) throws -> HTTPMessage {
-    let end = baton.map { "/\($0)" } ?? ""
-    let path = "/sync/\(generation)/\(range.lowerBound)/\(range.upperBound + 1)\(end)"
     let body = try bytes ?? self.bytes(range)
     let client = try HTTPClient(port: port)
+    try client.send(bytes: request(range, baton: baton, body))
+    return try client.answer()
+  }
+
+  /// Its bytes.
+  public func request(
+    _ range: ClosedRange<Int>, baton: String? = nil, _ body: [UInt8]
+  ) -> [UInt8] {
+    let end = baton.map { "/\($0)" } ?? ""
+    let path = "/sync/\(generation)/\(range.lowerBound)/\(range.upperBound + 1)\(end)"
     let head = HTTPClient.text("POST", path, headers: headers)
       .replacing("Content-Length: 0", with: "Content-Length: \(body.count)")
-    try client.send(bytes: Array(head.utf8) + body)
-    return try client.answer()
+    return Array(head.utf8) + body
   }
 
   public enum Outcome: Equatable {

@@ -37,8 +37,34 @@ import WALShip
       keyed, EngineRequest(.read(statements)), EngineRequest(.position),
       EngineRequest(.begin(basis: basis, statements)), EngineRequest(.begin(basis: nil, [])),
       EngineRequest(.proceed(transaction: .max, statements)),
-      EngineRequest(.abandon(transaction: 5)),
+      EngineRequest(.abandon(transaction: 5)), EngineRequest(.push(push)),
     ]
+  }
+
+  private var push: PagePush {
+    var push = PagePush(
+      epoch: Epoch(2), txid: TXID(9), checksum: DatabaseChecksum(77), pageCount: 300)
+    for number in [1, 2, 300] as [UInt32] {
+      push.append(Pgno(number), [UInt8](repeating: UInt8(number & 0xff), count: PagePush.pageBytes))
+    }
+    return push
+  }
+
+  @Test func pagesOfAPushComeInOrderAndWhole() throws {
+    var bytes = Array(EngineRequest(.push(push)).encode().readableBytesView)
+    // Kind, epoch, txid, 8 bytes, size, count, then the first page and how long it is.
+    #expect(bytes[14] == 1 && bytes[15] == 0x80 && bytes[16] == 0x20)
+    for (place, byte) in [(14, 2), (14, 0), (15, 0x81), (13, 9), (11, 0x81)] as [(Int, UInt8)] {
+      var changed = bytes
+      changed[place] = byte
+      #expect(throws: ShipProtocolError.self, "\(place)") {
+        try EngineRequest(decoding: ByteBuffer(bytes: changed))
+      }
+    }
+    bytes.removeLast(200)
+    #expect(throws: ShipProtocolError.self) {
+      try EngineRequest(decoding: ByteBuffer(bytes: bytes))
+    }
   }
 
   private var program: StreamProgram {

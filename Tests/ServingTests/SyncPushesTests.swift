@@ -143,7 +143,8 @@ import WALShip
     }
 
     enum Loss: CaseIterable {
-      case none, answer, answerAndNode, request, nodeBeforeNote, linkBeforeNote, linkBeforeWrite
+      case none, answer, answerAndNode, request, nodeBeforeNote, linkBeforeNote, linkBeforeWrite,
+        nodeIsBehind
     }
 
     /// A push, and what is lost of it.
@@ -171,9 +172,14 @@ import WALShip
           }
           #expect(copy.pages == expected, "another state is taken for the present one")
           let base = model.txid
-          generations.sending(push, from: base)
+          let isRepeat = generations.sending(push, from: base)
           if loss == .request || loss == .linkBeforeWrite {
             if loss == .request { restart() } else { generations.notSent(push, isKnown: false) }
+            return true
+          }
+          if loss == .nodeIsBehind, isRepeat {
+            // An earlier try was done, and this node does not know it yet.
+            generations.notSent(push, isKnown: false)
             return true
           }
           var writes: [Int: UInt64] = [:]

@@ -1,13 +1,52 @@
-// What a client of `/pull-updates` can send, and what a file beside a database can hold.
+// What clients of `/pull-updates` and of `/sync` can send, and what a file beside a database can hold.
 
 import NIOCore
 import Serving
+import Store
 import WALShip
 
 extension DecoderCheck {
   static let syncChecks = [
     DecoderCheck("pull-updates", checkPullUpdates), DecoderCheck("sync-records", checkRecords),
+    DecoderCheck("pushed-frames", checkPushedFrames),
   ]
+
+  /// Frames that a client pushes, however its requests cut them. Few bytes stand for a frame: its
+  /// page number, the size behind it, and what its page is filled with.
+  private static func checkPushedFrames(_ bytes: [UInt8]) throws {
+    var whole = PushedFrames(generation: 1, start: 1)
+    var parts = whole
+    var body = ByteBuffer()
+    for start in stride(from: 0, to: min(bytes.count, 400), by: 4) {
+      let frame = Array(bytes[start...].prefix(4))
+      body.writeInteger(UInt32(frame[0]))
+      body.writeInteger(UInt32(frame.count > 1 ? frame[1] : 0))
+      body.writeRepeatingByte(frame.count > 2 ? frame[2] : 0, count: 16)
+      body.writeRepeatingByte(frame.count > 3 ? frame[3] : 0, count: PagePush.pageBytes)
+    }
+    var failed = (whole: false, parts: false)
+    do { try whole.append(body) } catch { failed.whole = true }
+    do {
+      while let part = body.readSlice(length: min(body.readableBytes, PushedFrames.frameBytes)),
+        part.readableBytes > 0
+      {
+        try parts.append(part)
+      }
+    } catch { failed.parts = true }
+    // Nothing at all is no push, and makes no part.
+    try require(failed.whole == failed.parts || bytes.isEmpty, "parts are judged otherwise")
+    guard !failed.whole, !bytes.isEmpty else { return }
+    try require(whole.frames == parts.frames && whole.commit == parts.commit, "parts differ")
+    let push = whole.push(onto: .none)
+    try require(push.numbers == push.numbers.sorted(), "pages are in order")
+    try require(push.numbers.allSatisfy { $0.rawValue <= whole.commit }, "a page behind the end")
+    try require(
+      push.content.readableBytes == push.numbers.count * PagePush.pageBytes, "pages are whole")
+    // Whatever does not end with a frame is none.
+    var short = PushedFrames(generation: 1, start: 1)
+    let isTaken = (try? short.append(ByteBuffer(bytes: bytes))) != nil
+    try require(!isTaken || bytes.count % PushedFrames.frameBytes == 0, "half a frame is taken")
+  }
 
   /// A request is the same each time, is no longer than what was sent, and does not depend on the
   /// order of its fields and of unknown ones.

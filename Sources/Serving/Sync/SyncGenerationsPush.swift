@@ -93,7 +93,11 @@ extension SyncGenerations {
   // MARK: On their way
 
   /// Notes that a push is sent to the primary from a state.
-  mutating func sending(_ push: PushedFrames, from base: TXID) {
+  ///
+  /// - Returns: whether it was sent from there before, so that a conflict can be its own doing.
+  mutating func sending(_ push: PushedFrames, from base: TXID) -> Bool {
+    let isRepeat = pushes.contains { $0.matches(push) && $0.base == base }
+    known[push.generation]?.pending.removeAll { $0.run == push.run }
     known[push.generation]?.pending.append(Pending(run: push.run))
     pushes.removeAll { $0.number == push.generation && $0.start == push.start }
     pushes.append(
@@ -103,6 +107,7 @@ extension SyncGenerations {
     if pushes.count > SyncPushRecord.countMax {
       pushes.removeFirst(pushes.count - SyncPushRecord.countMax)
     }
+    return isRepeat
   }
 
   /// Notes that a push has become the transaction after `base`.
@@ -127,6 +132,7 @@ extension SyncGenerations {
 
   /// Notes that a push has failed, or that nobody knows.
   mutating func notSent(_ push: PushedFrames, isKnown: Bool) {
+    if isKnown { pushes.removeAll { $0.matches(push) } }
     guard var found = known[push.generation] else { return }
     if isKnown {
       found.pending.removeAll { $0.run == push.run }

@@ -66,8 +66,8 @@ extension SyncSource {
       do {
         switch try take(request) {
         case .reply(let reply): completion(.success(reply))
-        case .send(let push, let base):
-          send(push, from: base, request.access, to: primary, on: loop, completion: completion)
+        case .send(let sent):
+          send(sent, request.access, to: primary, on: loop, completion: completion)
         }
       } catch {
         completion(.failure(error is SyncGenerations.Lost ? PushFailure.unknownFrames : error))
@@ -77,7 +77,15 @@ extension SyncSource {
 
   private enum Taken {
     case reply(PushReply)
-    case send(PushedFrames, from: Position)
+    case send(Sent)
+  }
+
+  /// A push that is complete and on its way.
+  private struct Sent {
+    var push: PushedFrames
+    var base: Position
+    /// It was sent from this state before, and nobody knows what came of it.
+    var isRepeat: Bool
   }
 
   // MARK: On the thread
@@ -106,8 +114,8 @@ extension SyncSource {
     case .known(let last): return .reply(.taken(last, baton: nil))
     case .current where push.commit == 0: return .reply(.taken(push.last, baton: try keep(push)))
     case .current:
-      try change(always: true) { $0.sending(push, from: position.txid) }
-      return .send(push, from: position)
+      let isRepeat = try change(always: true) { $0.sending(push, from: position.txid) }
+      return .send(Sent(push: push, base: position, isRepeat: isRepeat))
     }
   }
 
@@ -155,19 +163,19 @@ extension SyncSource {
   // MARK: To the primary
 
   private func send(
-    _ push: PushedFrames, from base: Position, _ access: AccessLevel, to primary: any PrimaryAccess,
-    on loop: any EventLoop, completion: @escaping PushCompletion
+    _ sent: Sent, _ access: AccessLevel, to primary: any PrimaryAccess, on loop: any EventLoop,
+    completion: @escaping PushCompletion
   ) {
-    var request = EngineRequest(.push(push.push(onto: base)))
+    var request = EngineRequest(.push(sent.push.push(onto: sent.base)))
     request.access = access
     primary.submit(request, on: loop) { [self] response in
       let ended: @Sendable () -> Void = { [self] in
-        completion(Result { try finish(push, from: base, response) })
+        completion(Result { try finish(sent, response) })
       }
       let isTaken: Bool
       if response.failure == nil {
         isTaken = true
-        whenHere(base.txid.next, on: loop) { [self] in
+        whenHere(sent.base.txid.next, on: loop) { [self] in
           if !thread.submit(ended) { completion(.failure(Self.stopping)) }
         }
       } else {
@@ -192,25 +200,25 @@ extension SyncSource {
   }
 
   /// Notes what came of a push.
-  private func finish(
-    _ push: PushedFrames, from base: Position, _ response: EngineResponse
-  ) throws -> PushReply {
+  private func finish(_ sent: Sent, _ response: EngineResponse) throws -> PushReply {
+    let (push, base) = (sent.push, sent.base.txid)
     if let error = response.failure?.error {
       let isUnknown = error.code == ErrorCode.outcomeUnknown.rawValue
-      try change { $0.notSent(push, isKnown: !isUnknown) }
+      try change { $0.notSent(push, isKnown: !isUnknown && !sent.isRepeat) }
       guard error.code == RequestError.conflictCode else { throw PushFailure.refused(error) }
       // The same push can have been sent before, by a client that did not hear of it.
       switch try judge(push).0 {
       case .known(let last): return .taken(last, baton: nil)
       case .conflict(let count): return .conflict(count)
-      case .current: return .conflict(push.start - 1)
+      // What the primary has more is not here yet: it can be this push.
+      case .current: throw Failure.behind
       }
     }
-    guard tracker.position.txid >= base.txid.next else {
+    guard tracker.position.txid >= base.next else {
       try change { $0.notSent(push, isKnown: false) }
       throw Failure.behind
     }
-    let isNoted = try change(always: true) { $0.sent(push, from: base.txid) }
+    let isNoted = try change(always: true) { $0.sent(push, from: base) }
     return isNoted ? .taken(push.last, baton: nil) : .conflict(push.start - 1)
   }
 }

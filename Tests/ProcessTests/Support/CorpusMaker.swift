@@ -27,6 +27,8 @@ struct CorpusMaker {
     try write("ship-receiver", "some", Array(beat.readableBytesView) + Self.ramp(200, 3))
     try write("ship-fragments", "some", Self.ramp(200, 5))
     try write("wal-made", "some", Self.ramp(250, 7))
+    try write("pushed-frames", "commit", [2, 0, 1, 9, 1, 0, 1, 8, 2, 2, 1, 7])
+    try write("pushed-frames", "shrinking", [1, 9, 1, 9, 3, 2, 1, 8])
   }
 
   private static func ramp(_ count: Int, _ step: Int) -> [UInt8] {

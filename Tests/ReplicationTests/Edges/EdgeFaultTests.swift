@@ -228,7 +228,7 @@ import WALShip
         }
         for name in names { try nodes.wait(for: rows[name] ?? 0, in: name, at: number) }
       }
-      try eventually("all rest", deadline: .seconds(120)) { nodes.isAtRest }
+      try eventually("all rest: \(nodes.openCounts)", deadline: .seconds(120)) { nodes.isAtRest }
       await nodes.stop()
       for number in 0...1 { try nodes.requireEqual(names, at: number) }
     }

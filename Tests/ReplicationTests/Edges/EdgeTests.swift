@@ -220,4 +220,10 @@ extension EdgeNodes {
     primary.databases.counts.open == 0
       && replicas.allSatisfy { $0.databases.counts.open == 0 && $0.streamCount == 0 }
   }
+
+  /// What is open and followed, for a test that waits for rest in vain.
+  var openCounts: String {
+    let below = replicas.map { "\($0.databases.counts.open) with \($0.streamCount) streams" }
+    return "\(primary.databases.counts.open) open at the primary, at replicas \(below)"
+  }
 }

@@ -75,7 +75,7 @@ public final class ReplicaDataService: Service, Sendable {
     }
     let shipLoop = options.ship.map { _ in linkGroup.next() }
     let keeper = ReplicaKeeper(
-      folder: folder, options: options, trunk: trunk, timers: group.next(), shipLoop: shipLoop,
+      folder: folder, options: options, trunk: trunk, shipLoop: shipLoop,
       catalogue: catalogue)
     let databases = OnDemandDatabases(
       keeper: keeper, names: names, catalogue: catalogue, role: .replica,

@@ -10,19 +10,11 @@ import TestTraits
 import Testing
 import WALShip
 
-/// Knows three clients.
-private struct Words: CredentialVerifier {
-  func verify(_ credential: String?) throws(CredentialError) -> AccessRights {
-    switch credential {
-    case nil: throw .missing
-    case "writer": AccessRights(databases: ["a": .write, "b": .write])
-    case "owner": AccessRights(databases: ["a": .admin, "b": .admin])
-    default: throw .invalid
-    }
-  }
-}
-
 @Suite(.services) struct EdgeChangeTests {
+  private static let words = Words([
+    "writer": ["a": .write, "b": .write], "owner": ["a": .admin, "b": .admin],
+  ])
+
   /// Through two links, and each result is there for the next request of the same client.
   @Test func changesAtAReplicaAreMadeAtThePrimary() async throws {
     try await EdgeNodes.with(idleMilliseconds: 200) { (nodes) async throws in
@@ -93,7 +85,7 @@ private struct Words: CredentialVerifier {
   }
 
   @Test func changesNeedAnAdministrator() async throws {
-    try await EdgeNodes.with(verifier: Words()) { (nodes) async throws in
+    try await EdgeNodes.with(verifier: Self.words) { (nodes) async throws in
       try eventually("the link is there") { nodes.replica.isLinked }
       let reader = try nodes.reader()
       #expect(try reader.authenticate("writer").error == nil)

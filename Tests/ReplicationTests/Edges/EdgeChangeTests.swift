@@ -105,6 +105,13 @@ import WALShip
       let writer = try nodes.writer()
       #expect(try writer.authenticate("owner").error == nil)
       #expect(try writer.databases == ["a"])
+      // What a node below it has asked its own clients counts, as it does for their writes.
+      try await nodes.addReplica(above: 0)
+      try eventually("the second link is there") { nodes.replicas[1].isLinked }
+      let leaf = try nodes.reader(1)
+      #expect(try leaf.authenticate("owner").error == nil)
+      try leaf.command(".db create b")
+      #expect(try writer.databases == ["a", "b"])
     }
   }
 }

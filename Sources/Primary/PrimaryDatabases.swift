@@ -15,7 +15,6 @@ final class OpenPrimary: OpenDatabase {
   private let watcher: LogWatcher
   private let watched: LogWatcher.Watched
   private let told: DatabasePosition
-  private let scrub = Mutex<Scheduled<Void>?>(nil)
 
   init(_ parts: PrimaryParts, _ watcher: LogWatcher, _ told: DatabasePosition) throws {
     self.parts = parts
@@ -34,17 +33,7 @@ final class OpenPrimary: OpenDatabase {
 
   func letFollowersGo() async -> Bool { await shipServer?.parkIfAtRest() ?? true }
 
-  /// One that stays open is checked as others are; one that comes and goes is not read as a whole
-  /// each time.
-  func scrubLater(seconds: Int, on timers: any EventLoop) {
-    let task: Scheduled<Void> = timers.scheduleTask(in: .seconds(Int64(seconds))) { [weak parts] in
-      parts?.scrubber.start()
-    }
-    scrub.withLock { $0 = task }
-  }
-
   func close() async {
-    scrub.withLock { $0 }?.cancel()
     watcher.remove(watched)
     await shipServer?.park()
     node.readers.close()
@@ -114,7 +103,7 @@ struct PrimaryKeeper: DatabaseKeeper {
       }
       parts.status.set { [weak parts, name = options.name] in parts?.plainStatus(name, began) }
       parts.captureForeign()
-      open.scrubLater(seconds: options.scrub.intervalSeconds, on: timers)
+      parts.scrubber.startLater()
       return open
     } catch {
       thread.stop()

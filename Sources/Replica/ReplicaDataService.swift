@@ -75,7 +75,7 @@ public final class ReplicaDataService: Service, Sendable {
     }
     let shipLoop = options.ship.map { _ in linkGroup.next() }
     let keeper = ReplicaKeeper(
-      folder: folder, options: options, trunk: trunk, timers: group.next(), shipLoop: shipLoop,
+      folder: folder, options: options, trunk: trunk, shipLoop: shipLoop,
       catalogue: catalogue)
     let databases = OnDemandDatabases(
       keeper: keeper, names: names, catalogue: catalogue, role: .replica,
@@ -85,11 +85,10 @@ public final class ReplicaDataService: Service, Sendable {
         address: trunk.address, isLinked: trunk.isLinked, followed: trunk.streamCount,
         contactMilliseconds: trunk.contactMilliseconds, lastError: trunk.lastError)
     }
-    let (filter, asksForCredentials) = (configuration.filter, options.verifier != nil)
-    databases.setForward(takes: { filter.matches($0.text) }) { change, isAnonymous, completion in
-      trunk.change(
-        change, isAnonymous: isAnonymous || !asksForCredentials, completion: completion)
-    }
+    let filter = configuration.filter
+    databases.setForward(
+      takes: { filter.matches($0.text) }, clientsAreAnonymous: options.verifier == nil
+    ) { trunk.change($0, isAnonymous: $1, completion: $2) }
     self.databases = databases
     server = shipLoop.map {
       TrunkServer(

@@ -17,7 +17,6 @@ final class OpenReplica: OpenDatabase {
   private let trunk: Trunk
   private let report: @Sendable (Position) -> Void
   private let published: Atomic<UInt64>
-  private let scrub = Mutex<Scheduled<Void>?>(nil)
 
   /// - Parameter report: told where the database stands, whenever that changes.
   init(
@@ -53,15 +52,7 @@ final class OpenReplica: OpenDatabase {
     try parts.follow { _ in }
     if serving.database.isDoubtful { parts.upstream.wake() }
     report(serving.database.tracker.position)
-  }
-
-  /// One that stays open is checked as others are; one that comes and goes is not read as a whole
-  /// each time.
-  func scrubLater(seconds: Int, on timers: any EventLoop) {
-    let task: Scheduled<Void> = timers.scheduleTask(in: .seconds(Int64(seconds))) { [weak self] in
-      self?.serving.begin()
-    }
-    scrub.withLock { $0 = task }
+    serving.scrubber.startLater()
   }
 
   func status(_ name: String, _ began: UInt64) -> NodeStatus {
@@ -84,7 +75,6 @@ final class OpenReplica: OpenDatabase {
   func letFollowersGo() async -> Bool { await shipServer?.parkIfAtRest() ?? true }
 
   func close() async {
-    scrub.withLock { $0 }?.cancel()
     node.readers.close()
     await serving.shipServer?.park()
     serving.quiesce()
@@ -102,7 +92,6 @@ final class ReplicaKeeper: DatabaseKeeper {
   /// Of each database: without listeners of its own.
   private let options: NodeOptions
   private let trunk: Trunk
-  private let timers: any EventLoop
   /// Where followers are served; nil when there are none.
   private let shipLoop: (any EventLoop)?
   private let catalogue: DatabaseCatalogue
@@ -110,13 +99,12 @@ final class ReplicaKeeper: DatabaseKeeper {
   private let unready = Mutex<Set<DatabaseName>>([])
 
   init(
-    folder: DataFolder, options: NodeOptions, trunk: Trunk, timers: any EventLoop,
+    folder: DataFolder, options: NodeOptions, trunk: Trunk,
     shipLoop: (any EventLoop)?, catalogue: DatabaseCatalogue
   ) {
     self.folder = folder
     self.options = options
     self.trunk = trunk
-    self.timers = timers
     self.shipLoop = shipLoop
     self.catalogue = catalogue
   }
@@ -136,7 +124,7 @@ final class ReplicaKeeper: DatabaseKeeper {
     let loop = group.next()
     do {
       let began = monotonicNanoseconds()
-      let open = try await loop.submit { [self] in
+      return try await loop.submit { [self] in
         let parts = try makeParts(name, loop)
         guard let database = parts.database, !database.awaitsUpstream else {
           unready.withLock { _ = $0.insert(name) }
@@ -151,8 +139,6 @@ final class ReplicaKeeper: DatabaseKeeper {
         try open.begin()
         return open
       }.get()
-      open.scrubLater(seconds: options.scrub.intervalSeconds, on: timers)
-      return open
     } catch {
       try? await group.shutdownGracefully()
       throw error

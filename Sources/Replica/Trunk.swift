@@ -126,9 +126,8 @@ package final class Trunk: @unchecked Sendable {  // confined to `loop`, or unde
         }
       }
       let asked = ShipChange(number: number, act: change.asked, isAnonymous: isAnonymous)
-      var bytes = ByteBuffer()
-      bytes.writeShipMessage(ShipMessage(.change, body: asked.encode()))
-      send(bytes)
+      link.send(ShipMessage(.change, body: asked.encode()))
+      link.flush()
     }
   }
 

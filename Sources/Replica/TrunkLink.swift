@@ -189,7 +189,7 @@ final class TrunkLink: ChannelInboundHandler {
 
   // MARK: Sending
 
-  private func send(_ message: ShipMessage) {
+  func send(_ message: ShipMessage) {
     var bytes = ByteBuffer()
     bytes.writeShipMessage(message)
     write(bytes)

@@ -26,6 +26,12 @@ public struct RequestError: Error, Equatable, Sendable, CustomStringConvertible 
 
   public var description: String { "\(code): \(message)" }
 
+  /// What a connection saw before it rested was of another database of that name.
+  static func madeAnew(_ name: String) -> RequestError {
+    RequestError(
+      .tokenEpoch, "what this connection saw of \(name) is gone: the database was made anew")
+  }
+
   /// A node has no database of this name, or the client may not know whether it has.
   public static func unknownDatabase(_ name: String) -> RequestError {
     RequestError(.databaseNotFound, "there is no database \(name.prefix(64)) on this node")

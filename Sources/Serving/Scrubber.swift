@@ -49,8 +49,8 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
     var isQueued = false
     var isHurried = false
     var isStopped = false
-    /// A later pass is planned.
-    var isPlanned = false
+    /// A later pass, and the monotonic time at which it begins.
+    var planned: (task: Scheduled<Void>, nanoseconds: UInt64)?
     var waiting: [@Sendable (Result<Report, any Error>) -> Void] = []
   }
 
@@ -90,6 +90,10 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
   /// Begins a first pass, and lets others follow.
   public func start() { if options.bytesPerSecond > 0 { request() } }
 
+  /// The same when the time between two passes has gone by: a database that comes and goes is not read
+  /// as a whole each time.
+  public func startLater() { plan(after: .seconds(Int64(options.intervalSeconds))) }
+
   /// Asks for a pass soon; one that runs already will do.
   public func request() { queue(hurried: false) }
 
@@ -101,7 +105,12 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
   }
 
   /// Ends a pass that runs. No damage is reported any more once the thread is idle.
-  public func stop() { state.withLock { $0.isStopped = true } }
+  public func stop() {
+    state.withLock { state in
+      state.isStopped = true
+      state.planned?.task.cancel()
+    }
+  }
 
   /// - Returns: false when this has been stopped; a pass that is queued or runs by then still
   ///   answers those who wait for it.
@@ -163,17 +172,19 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
     plan(after: pause)
   }
 
+  /// One that begins sooner takes the place of the one that was planned.
   private func plan(after pause: TimeAmount) {
     guard options.bytesPerSecond > 0 else { return }
-    let isFree = state.withLock { state in
-      let isFree = !state.isPlanned && !state.isStopped
-      if isFree { state.isPlanned = true }
-      return isFree
-    }
-    guard isFree else { return }
-    timers.scheduleTask(in: pause) { [weak self] in
-      self?.state.withLock { $0.isPlanned = false }
-      self?.request()
+    let start = monotonicNanoseconds() + UInt64(pause.nanoseconds)
+    state.withLock { state in
+      guard start < state.planned?.nanoseconds ?? .max, !state.isStopped else { return }
+      state.planned?.task.cancel()
+      let task: Scheduled<Void> = timers.scheduleTask(in: pause) { [weak self] in
+        guard let self else { return }
+        self.state.withLock { $0.planned = nil }
+        request()
+      }
+      state.planned = (task, start)
     }
   }
 

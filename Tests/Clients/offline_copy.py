@@ -5,58 +5,15 @@ usage: offline_copy.py URL MODULE PATH
 the node, `forget` brings that back; all else is SQL.
 """
 
-import asyncio
-import importlib
 import json
 import os
 import shutil
 import signal
 import sys
 
+import copies
+
 URL, MODULE, PATH = sys.argv[1].rstrip("/"), sys.argv[2], sys.argv[3]
-
-
-class Plain:
-    def __init__(self):
-        self.db = importlib.import_module(MODULE).connect(
-            PATH, sync_url=URL, auth_token="", offline=True)
-
-    def run(self, sql):
-        rows = self.db.execute(sql).fetchall() or []
-        self.db.commit()
-        return [list(row) for row in rows or []]
-
-    def sync(self):
-        self.db.sync()
-
-
-class Asynchronous:
-    def __init__(self):
-        self.loop = asyncio.new_event_loop()
-        self.db = self.loop.run_until_complete(self.connect())
-
-    async def connect(self):
-        import aiolibsql
-
-        db = aiolibsql.connect(PATH, sync_url=URL, auth_token="", offline=True)
-        return await db if hasattr(db, "__await__") else db
-
-    def run(self, sql):
-        async def run():
-            cursor = await self.db.execute(sql)
-            rows = cursor.fetchall()
-            rows = await rows if hasattr(rows, "__await__") else rows
-            await self.db.commit()
-            return [list(row) for row in rows or []]
-
-        return self.loop.run_until_complete(run())
-
-    def sync(self):
-        async def run():
-            result = self.db.sync()
-            return await result if hasattr(result, "__await__") else result
-
-        self.loop.run_until_complete(run())
 
 
 def main():
@@ -66,7 +23,7 @@ def main():
         answer = []
         try:
             if client is None:
-                client = Asynchronous() if MODULE == "aiolibsql" else Plain()
+                client = copies.connect(MODULE, PATH, URL, offline=True)
             if line == "sync":
                 client.sync()
             elif line == "die":

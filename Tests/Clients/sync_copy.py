@@ -5,53 +5,15 @@ Each line is SQL to write through the copy first, or empty. The answer to each i
 of all tables as SQLite reads them from the local file, after an integrity check.
 """
 
-import asyncio
 import hashlib
-import importlib
 import os
 import sqlite3
 import subprocess
 import sys
 
+import copies
+
 URL, MODULE, PATH = sys.argv[1].rstrip("/"), sys.argv[2], sys.argv[3]
-
-
-class Plain:
-    def __init__(self):
-        self.db = importlib.import_module(MODULE).connect(PATH, sync_url=URL, auth_token="")
-
-    def write(self, sql):
-        self.db.execute(sql)
-        self.db.commit()
-
-    def sync(self):
-        self.db.sync()
-
-
-class Asynchronous:
-    def __init__(self):
-        self.loop = asyncio.new_event_loop()
-        self.db = self.loop.run_until_complete(self.connect())
-
-    async def connect(self):
-        import aiolibsql
-
-        db = aiolibsql.connect(PATH, sync_url=URL, auth_token="")
-        return await db if asyncio.iscoroutine(db) or hasattr(db, "__await__") else db
-
-    def write(self, sql):
-        async def run():
-            await self.db.execute(sql)
-            await self.db.commit()
-
-        self.loop.run_until_complete(run())
-
-    def sync(self):
-        async def run():
-            result = self.db.sync()
-            return await result if hasattr(result, "__await__") else result
-
-        self.loop.run_until_complete(run())
 
 
 class Turso:
@@ -70,9 +32,6 @@ class Turso:
 
     def rows(self, sql):
         return self.db.execute(sql).fetchall()
-
-
-KINDS = {"aiolibsql": Asynchronous, "turso": Turso}
 
 
 def digest(rows):
@@ -109,7 +68,7 @@ def main():
     for line in sys.stdin:
         try:
             if client is None:
-                client = KINDS.get(MODULE, Plain)()
+                client = Turso() if MODULE == "turso" else copies.connect(MODULE, PATH, URL)
             if line.strip():
                 client.write(line.strip())
             client.sync()

@@ -12,11 +12,12 @@ extension OnDemandDatabases: DatabaseAdministration {
     _ change: DatabaseChange, on loop: any EventLoop,
     completion: @escaping @Sendable (RequestError?) -> Void
   ) {
-    perform(change, isAnonymous: false, on: loop, completion: completion)
+    let isAnonymous = hooks.withLock { $0.clientsAreAnonymous }
+    perform(change, isAnonymous: isAnonymous, on: loop, completion: completion)
   }
 
-  /// - Parameter isAnonymous: whether a node below took the change from a client that nobody asked
-  ///   who it is.
+  /// - Parameter isAnonymous: whether the client that wants the change was not asked who it is, here
+  ///   or at the node below that took it.
   func perform(
     _ change: DatabaseChange, isAnonymous: Bool, on loop: any EventLoop,
     completion: @escaping @Sendable (RequestError?) -> Void

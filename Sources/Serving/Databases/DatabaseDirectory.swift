@@ -30,24 +30,6 @@ public protocol DatabaseDirectory: AnyObject, Sendable {
   func closeReaders()
 }
 
-extension DatabaseDirectory {
-  /// Lets connections that rest give their databases back, now and then.
-  ///
-  /// - Parameter release: is given the moment of the monotonic clock since which a database must
-  ///   have been unused.
-  /// - Returns: nil where nothing is closed for being idle.
-  func sweepIdle(
-    on loop: any EventLoop, _ release: @escaping @Sendable (UInt64) -> Void
-  ) -> RepeatedTask? {
-    guard let milliseconds = idleMilliseconds else { return nil }
-    let pause = TimeAmount.milliseconds(Int64(max(10, min(500, milliseconds / 4))))
-    return loop.scheduleRepeatedTask(initialDelay: pause, delay: pause) { _ in
-      let now = monotonicNanoseconds()
-      release(now - min(now, UInt64(milliseconds) * 1_000_000))
-    }
-  }
-}
-
 /// Keeps one database open. Whoever uses its node holds on to the lease.
 public final class DatabaseLease: Sendable {
   public let node: NodeContext

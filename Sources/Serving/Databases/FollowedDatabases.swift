@@ -12,6 +12,7 @@ extension OnDemandDatabases {
     var link: @Sendable () -> LinkStatus? = { nil }
     var forward: Forward?
     var takes: @Sendable (DatabaseName) -> Bool = { _ in true }
+    var clientsAreAnonymous = false
   }
 
   /// Asks the node above for a change, and calls back from any thread. The `Bool`: whether nobody has
@@ -28,12 +29,16 @@ extension OnDemandDatabases {
     hooks.withLock { $0.link = call }
   }
 
-  /// - Parameter takes: whether a database will be here when it is above.
+  /// - Parameters:
+  ///   - takes: whether a database will be here when it is above.
+  ///   - clientsAreAnonymous: whether this node does not ask its own clients who they are.
   public func setForward(
-    takes: @escaping @Sendable (DatabaseName) -> Bool, _ call: @escaping Forward
+    takes: @escaping @Sendable (DatabaseName) -> Bool, clientsAreAnonymous: Bool,
+    _ call: @escaping Forward
   ) {
     hooks.withLock { hooks in
       hooks.takes = takes
+      hooks.clientsAreAnonymous = clientsAreAnonymous
       hooks.forward = call
     }
   }

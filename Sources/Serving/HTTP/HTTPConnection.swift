@@ -14,14 +14,14 @@ import NIOHTTP1
 import Store
 
 /// The last handler of a connection. It is used on its event loop alone.
-final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPPeer {
+final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, ClientConnection {
   typealias InboundIn = HTTPServerRequestPart
   typealias OutboundIn = HTTPServerResponsePart
   typealias OutboundOut = HTTPServerResponsePart
 
   let server: HTTPServer
   let loop: any EventLoop
-  let connections: HTTPConnections
+  let connections: ClientConnections
   private(set) var context: ChannelHandlerContext?
   /// Where bytes are written that are no answers of HTTP's handlers.
   private(set) var bottom: ChannelHandlerContext?
@@ -76,7 +76,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
   static let bodyBytesMax = 16 << 20
   private static let queuedItemsMax = 64
 
-  init(server: HTTPServer, connections: HTTPConnections, loop: any EventLoop) {
+  init(server: HTTPServer, connections: ClientConnections, loop: any EventLoop) {
     self.server = server
     self.connections = connections
     self.loop = loop
@@ -114,7 +114,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
   }
 
   private func begin() {
-    if connections.add(self) > limits.connectionsMax { refuse(.tooManyRequests) }
+    if !connections.add(self) { refuse(.tooManyRequests) }
     work()
   }
 
@@ -255,6 +255,9 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, HTTPP
   }
 
   func abort() { context?.close(promise: nil) }
+
+  /// It has a database only while it answers a request.
+  func releaseIfUnused(since nanoseconds: UInt64) {}
 
   /// Takes HTTP's handlers for answers out, for another protocol.
   func removeCompression() throws {

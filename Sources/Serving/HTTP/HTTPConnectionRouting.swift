@@ -102,16 +102,9 @@ extension HTTPConnection {
     _ target: HTTPTarget, then: @escaping (Result<DatabaseLease, RequestError>) -> Void
   ) {
     let bound = NIOLoopBound((self, then), eventLoop: loop)
-    let loop = loop
-    let directory = server.directory
-    directory.acquire(target.database, on: loop) { result in
+    server.directory.acquire(target, on: loop) { result in
       let (connection, then) = bound.value
-      guard connection.answering != nil else { return }
-      guard case .failure = result, target.isHint else { return then(result) }
-      directory.acquire(nil, on: loop) { result in
-        let (connection, then) = bound.value
-        if connection.answering != nil { then(result) }
-      }
+      if connection.answering != nil { then(result) }
     }
   }
 

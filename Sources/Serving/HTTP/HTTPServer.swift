@@ -17,11 +17,9 @@ public final class HTTPServer: Sendable {
   private let transport: (any TransportSecurity)?
   private let group: any EventLoopGroup
   private let channel = Mutex<(any Channel)?>(nil)
-  private let connections: HTTPConnections
-  private let sweep = Mutex<RepeatedTask?>(nil)
+  private let connections: ClientConnections
 
   private static let backlog: Int32 = 1024
-  private static let pollMilliseconds: Int64 = 10
 
   /// - Parameters:
   ///   - routes: those of the node beside Hrana's own.
@@ -40,7 +38,7 @@ public final class HTTPServer: Sendable {
     self.verifier = verifier
     self.transport = transport
     self.logger = logger
-    connections = HTTPConnections(total: total)
+    connections = ClientConnections(limits: limits, total: total)
     let hrana = HranaServer(limits: limits)
     self.hrana = hrana
     router = HTTPRouter(hrana.routes + OperationRoutes.all + SyncRoutes.all + routes)
@@ -76,9 +74,7 @@ public final class HTTPServer: Sendable {
       }
       .bind(host: host, port: port).get()
     self.channel.withLock { $0 = channel }
-    sweep.withLock { [connections] sweep in
-      sweep = directory.sweepIdle(on: group.next()) { connections.releaseUnused(since: $0) }
-    }
+    connections.sweep(for: directory, on: group.next())
     guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
     return address
   }
@@ -97,13 +93,7 @@ public final class HTTPServer: Sendable {
       return channel
     }
     try? await channel?.close()
-    sweep.withLock { $0 }?.cancel()
-    connections.drain()
-    let rounds = Int64(limits.drainMilliseconds) / Self.pollMilliseconds
-    for _ in 0..<max(1, rounds) where connectionCount > 0 {
-      try? await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
-    }
-    connections.abort()
+    await connections.close()
     hrana.stop()
   }
 }

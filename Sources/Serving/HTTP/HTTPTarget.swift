@@ -4,7 +4,7 @@ import NIOCore
 import NIOHTTP1
 
 /// Path and database of a request.
-struct HTTPTarget {
+struct HTTPTarget: Sendable {
   var path: String
   /// Nil: the default one.
   var database: String?
@@ -38,6 +38,19 @@ struct HTTPTarget {
     guard labels.count >= 3 || isLocalhost, labels.allSatisfy({ !$0.isEmpty }) else { return nil }
     guard !labels.allSatisfy({ $0.allSatisfy(\.isNumber) }) else { return nil }
     return labels[0].lowercased()
+  }
+}
+
+extension DatabaseDirectory {
+  /// The database that a request means.
+  func acquire(
+    _ target: HTTPTarget, on loop: any EventLoop,
+    completion: @escaping @Sendable (Result<DatabaseLease, RequestError>) -> Void
+  ) {
+    acquire(target.database, on: loop) { [self] result in
+      guard case .failure = result, target.isHint else { return completion(result) }
+      acquire(nil, on: loop, completion: completion)
+    }
   }
 }
 

@@ -8,7 +8,7 @@ import Store
 import WALShip
 
 /// The handler of one WebSocket. It is used on its event loop alone.
-final class HranaSocket: ChannelDuplexHandler, HTTPPeer {
+final class HranaSocket: ChannelDuplexHandler, ClientConnection {
   typealias InboundIn = WebSocketFrame
   typealias OutboundIn = WebSocketFrame
   typealias OutboundOut = WebSocketFrame
@@ -24,7 +24,7 @@ final class HranaSocket: ChannelDuplexHandler, HTTPPeer {
 
   let server: HTTPServer
   let loop: any EventLoop
-  private let connections: HTTPConnections
+  private let connections: ClientConnections
   let target: HTTPTarget
   var context: ChannelHandlerContext?
   /// A message whose end has not come.
@@ -56,7 +56,7 @@ final class HranaSocket: ChannelDuplexHandler, HTTPPeer {
   var cursors: [Int64: HranaSocketCursor] = [:]
 
   private init(
-    server: HTTPServer, loop: any EventLoop, connections: HTTPConnections, target: HTTPTarget
+    server: HTTPServer, loop: any EventLoop, connections: ClientConnections, target: HTTPTarget
   ) {
     self.server = server
     self.loop = loop
@@ -66,7 +66,7 @@ final class HranaSocket: ChannelDuplexHandler, HTTPPeer {
 
   /// The handlers of a connection that has left HTTP.
   static func handlers(
-    server: HTTPServer, loop: any EventLoop, connections: HTTPConnections,
+    server: HTTPServer, loop: any EventLoop, connections: ClientConnections,
     handshake: HranaHandshake
   ) -> [any ChannelHandler] {
     [
@@ -81,7 +81,7 @@ final class HranaSocket: ChannelDuplexHandler, HTTPPeer {
 
   func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
-    if connections.add(self) > server.limits.connectionsMax {
+    if !connections.add(self) {
       return fail(.policyViolation, "this node has as many connections as it may have")
     }
     let bound = NIOLoopBound(self, eventLoop: loop)

@@ -54,25 +54,15 @@ extension HranaSocket {
     } catch { return refuseHello("AUTH_JWT_INVALID", HTTPErrorBody.unauthorized(error)) }
     guard !isOpening else { return fail(.malformed("one hello at a time")) }
     isOpening = true
-    acquire(target.database, orDefault: target.isHint) { result in
-      self.isOpening = false
-      switch result {
-      case .success(let lease): self.opened(lease, rights)
-      case .failure(let error): self.refuseHello(error.code, error.message)
-      }
-    }
-  }
-
-  private func acquire(
-    _ name: String?, orDefault: Bool,
-    then: @escaping (Result<DatabaseLease, RequestError>) -> Void
-  ) {
-    let bound = NIOLoopBound((self, then), eventLoop: loop)
-    server.directory.acquire(name, on: loop) { result in
-      let (socket, then) = bound.value
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    server.directory.acquire(target, on: loop) { result in
+      let socket = bound.value
       guard socket.context != nil else { return }
-      guard case .failure = result, name != nil, orDefault else { return then(result) }
-      socket.acquire(nil, orDefault: false, then: then)
+      socket.isOpening = false
+      switch result {
+      case .success(let lease): socket.opened(lease, rights)
+      case .failure(let error): socket.refuseHello(error.code, error.message)
+      }
     }
   }
 
@@ -121,14 +111,17 @@ extension HranaSocket {
     self.lease = nil
   }
 
-  /// Gets the database back for the requests that wait.
+  /// Gets the database back for the requests that wait: that of the hello, and no other.
   private func wake() {
     isOpening = true
-    acquire(databaseName, orDefault: false) { result in
-      self.isOpening = false
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    server.directory.acquire(databaseName, on: loop) { result in
+      let socket = bound.value
+      guard socket.context != nil else { return }
+      socket.isOpening = false
       switch result {
-      case .success(let lease): self.performWaiting(self.hold(lease))
-      case .failure(let error): self.performWaiting(error)
+      case .success(let lease): socket.performWaiting(socket.hold(lease))
+      case .failure(let error): socket.performWaiting(error)
       }
     }
   }
@@ -153,9 +146,7 @@ extension HranaSocket {
       streams[id] = stream
     }
     guard isLost else { return nil }
-    return RequestError(
-      .tokenEpoch,
-      "what this connection saw of \(lease.node.databaseName) is gone: the database was made anew")
+    return .madeAnew(lease.node.databaseName)
   }
 
   /// - Parameter error: what all of them get instead of an answer.

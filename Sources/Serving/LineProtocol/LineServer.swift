@@ -12,14 +12,12 @@ public final class LineServer: Sendable {
   private let limits: ServingLimits
   private let logger: Logger
   private let group: any EventLoopGroup
-  private let connections: LineConnections
+  private let connections: ClientConnections
   private let verifier: (any CredentialVerifier)?
   private let transport: (any TransportSecurity)?
   private let channel = Mutex<(any Channel)?>(nil)
-  private let sweep = Mutex<RepeatedTask?>(nil)
 
   private static let backlog: Int32 = 1024
-  private static let pollMilliseconds: Int64 = 10
 
   /// - Parameters:
   ///   - verifier: checks clients' credentials; nil when none are asked for.
@@ -36,7 +34,7 @@ public final class LineServer: Sendable {
     self.limits = limits
     self.logger = logger
     self.group = group
-    connections = LineConnections(connectionsMax: limits.connectionsMax, total: total)
+    connections = ClientConnections(limits: limits, total: total)
   }
 
   /// A server of one database.
@@ -87,9 +85,7 @@ public final class LineServer: Sendable {
       }
       .bind(host: host, port: port).get()
     self.channel.withLock { $0 = channel }
-    sweep.withLock { [connections] sweep in
-      sweep = directory.sweepIdle(on: group.next()) { connections.releaseUnused(since: $0) }
-    }
+    connections.sweep(for: directory, on: group.next())
     guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
     return address
   }
@@ -108,12 +104,6 @@ public final class LineServer: Sendable {
       return channel
     }
     try? await channel?.close()
-    sweep.withLock { $0 }?.cancel()
-    connections.drain()
-    let rounds = Int64(limits.drainMilliseconds) / Self.pollMilliseconds
-    for _ in 0..<max(1, rounds) where connections.count > 0 {
-      try? await Task.sleep(for: .milliseconds(Self.pollMilliseconds))
-    }
-    connections.abort()
+    await connections.close()
   }
 }

@@ -14,7 +14,7 @@ import Store
 import WALShip
 
 /// The channel handler of one connection. It is used on its event loop alone.
-final class LineSession: ChannelDuplexHandler {
+final class LineSession: ChannelDuplexHandler, ClientConnection {
   typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
@@ -23,7 +23,7 @@ final class LineSession: ChannelDuplexHandler {
   let limits: ServingLimits
   private let logger: Logger
   let loop: any EventLoop
-  private let connections: LineConnections
+  private let connections: ClientConnections
   var context: ChannelHandlerContext?
 
   // MARK: Input
@@ -88,7 +88,7 @@ final class LineSession: ChannelDuplexHandler {
 
   init(
     directory: any DatabaseDirectory, limits: ServingLimits, logger: Logger,
-    loop: any EventLoop, connections: LineConnections,
+    loop: any EventLoop, connections: ClientConnections,
     verifier: (any CredentialVerifier)? = nil
   ) {
     access = SessionAccess(verifier: verifier)

@@ -80,8 +80,7 @@ extension LineSession {
   private func remember(_ name: String, _ position: Position) -> RequestError? {
     guard let token = seenElsewhere.removeValue(forKey: name) else { return nil }
     guard token.database == position.database.short else {
-      return RequestError(
-        .tokenEpoch, "what this connection saw of \(name) is gone: the database was made anew")
+      return .madeAnew(name)
     }
     seen = token
     return nil

@@ -42,16 +42,18 @@ struct RealClient: CustomTestStringConvertible, Sendable {
     #expect(result.output.hasSuffix("ok\n"))
   }
 
-  /// Runs the script of this client with lines to read.
-  func run(_ arguments: [String], input: String) throws -> Program.Result {
-    try Self.environment.run(
-      [Self.python, "-B", "\(Self.folder)/\(script)"] + arguments, input: input,
-      deadline: .seconds(180))
+  /// Runs a script of Tests/Clients.
+  static func run(
+    _ script: String, _ arguments: [String], lines: [String] = []
+  ) throws -> Program.Result {
+    try environment.run(
+      [python, "-B", "\(folder)/\(script)"] + arguments,
+      input: lines.map { $0 + "\n" }.joined(), deadline: .seconds(180))
   }
 
-  /// Runs a script of Tests/Clients.
-  static func run(_ script: String, _ arguments: [String]) throws -> Program.Result {
-    try environment.run([python, "-B", "\(folder)/\(script)"] + arguments, deadline: .seconds(180))
+  /// Works with a copy in a process of its own, as lines say.
+  func runCopy(_ lines: [String], _ path: String, port: Int) throws -> Program.Result {
+    try Self.run(script, ["http://127.0.0.1:\(port)", module, path], lines: lines)
   }
 
   /// Brings a copy up to date, with a process of its own.
@@ -59,9 +61,7 @@ struct RealClient: CustomTestStringConvertible, Sendable {
   /// - Parameter lines: SQL to write through the copy before each pull; empty for none.
   /// - Returns: what the copy holds after each.
   func sync(_ lines: [String], _ path: String, port: Int) throws -> [String] {
-    let result = try Self.environment.run(
-      [Self.python, "-B", "\(Self.folder)/\(script)", "http://127.0.0.1:\(port)", module, path],
-      input: lines.map { $0 + "\n" }.joined(), deadline: .seconds(180))
+    let result = try runCopy(lines, path, port: port)
     let digests = result.output.split(separator: "\n").map(String.init)
     guard result.status == .exited(0), digests.count == lines.count else {
       throw TestFailure("\(module): \(result.output) \(result.error.suffix(2000))")

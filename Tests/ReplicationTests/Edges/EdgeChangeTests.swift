@@ -10,19 +10,11 @@ import TestTraits
 import Testing
 import WALShip
 
-/// Knows three clients.
-private struct Words: CredentialVerifier {
-  func verify(_ credential: String?) throws(CredentialError) -> AccessRights {
-    switch credential {
-    case nil: throw .missing
-    case "writer": AccessRights(databases: ["a": .write, "b": .write])
-    case "owner": AccessRights(databases: ["a": .admin, "b": .admin])
-    default: throw .invalid
-    }
-  }
-}
-
 @Suite(.services) struct EdgeChangeTests {
+  private static let words = Words([
+    "writer": ["a": .write, "b": .write], "owner": ["a": .admin, "b": .admin],
+  ])
+
   /// Through two links, and each result is there for the next request of the same client.
   @Test func changesAtAReplicaAreMadeAtThePrimary() async throws {
     try await EdgeNodes.with(idleMilliseconds: 200) { (nodes) async throws in
@@ -93,7 +85,7 @@ private struct Words: CredentialVerifier {
   }
 
   @Test func changesNeedAnAdministrator() async throws {
-    try await EdgeNodes.with(verifier: Words()) { (nodes) async throws in
+    try await EdgeNodes.with(verifier: Self.words) { (nodes) async throws in
       try eventually("the link is there") { nodes.replica.isLinked }
       let reader = try nodes.reader()
       #expect(try reader.authenticate("writer").error == nil)
@@ -113,6 +105,13 @@ private struct Words: CredentialVerifier {
       let writer = try nodes.writer()
       #expect(try writer.authenticate("owner").error == nil)
       #expect(try writer.databases == ["a"])
+      // What a node below it has asked its own clients counts, as it does for their writes.
+      try await nodes.addReplica(above: 0)
+      try eventually("the second link is there") { nodes.replicas[1].isLinked }
+      let leaf = try nodes.reader(1)
+      #expect(try leaf.authenticate("owner").error == nil)
+      try leaf.command(".db create b")
+      #expect(try writer.databases == ["a", "b"])
     }
   }
 }

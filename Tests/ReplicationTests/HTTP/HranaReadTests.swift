@@ -8,19 +8,6 @@ import Testing
 import WALShip
 
 /// Knows two words, and what they are worth.
-private struct Words: CredentialVerifier {
-  func verify(_ credential: String?) throws(CredentialError) -> AccessRights {
-    switch credential {
-    case nil: throw .missing
-    case "reader": AccessRights(databases: ["default": .read])
-    case "writer": AccessRights(databases: ["default": .write])
-    case "stranger": AccessRights(databases: ["other": .write])
-    case "late": throw .expired
-    default: throw .invalid
-    }
-  }
-}
-
 @Suite(.services) struct HranaReadTests {
   private static let roles = [NodeRole.primary, .replica]
 
@@ -135,7 +122,7 @@ private struct Words: CredentialVerifier {
       ("Bearer stranger", 404, "Namespace `default` doesn't exist"),
       ("Bearer reader", 403, ""), ("Bearer writer", 200, ""),
     ]
-    try await HTTPNodes.with(role, verifier: Words()) { nodes in
+    try await HTTPNodes.with(role, verifier: Words.usual) { nodes in
       let writes = [execute("SELECT 1"), execute("CREATE TABLE IF NOT EXISTS w(a)")]
       for (header, status, text) in table {
         let headers = header.map { ["Authorization: \($0)"] } ?? []

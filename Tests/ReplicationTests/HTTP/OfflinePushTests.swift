@@ -189,7 +189,7 @@ import WALShip
   }
 
   @Test(arguments: roles) func pushingNeedsTheRightToWrite(_ role: NodeRole) async throws {
-    try await HTTPNodes.with(role, verifier: PushWords()) { nodes in
+    try await HTTPNodes.with(role, verifier: Words.usual) { nodes in
       let copy = EmbeddedCopy()
       copy.headers = ["Authorization: Bearer writer"]
       try copy.begin(nodes.port)
@@ -203,18 +203,6 @@ import WALShip
       }
       offline.headers = ["Authorization: Bearer writer"]
       #expect(try offline.push(nodes.port) == .pushed)
-    }
-  }
-}
-
-private struct PushWords: CredentialVerifier {
-  func verify(_ credential: String?) throws(CredentialError) -> AccessRights {
-    switch credential {
-    case nil: throw .missing
-    case "reader": AccessRights(databases: ["default": .read])
-    case "writer": AccessRights(databases: ["default": .write])
-    case "stranger": AccessRights(databases: ["other": .write])
-    default: throw .invalid
     }
   }
 }

@@ -9,18 +9,6 @@ import Testing
 @testable import Primary
 @testable import Replica
 
-private struct Words: CredentialVerifier {
-  func verify(_ credential: String?) throws(CredentialError) -> AccessRights {
-    switch credential {
-    case nil: throw .missing
-    case "reader": AccessRights(databases: ["default": .read])
-    case "writer": AccessRights(databases: ["default": .write])
-    case "stranger": AccessRights(databases: ["other": .write])
-    default: throw .invalid
-    }
-  }
-}
-
 @Suite(.services) struct SyncTests {
   private static let roles = [NodeRole.primary, .replica]
   private static let rows =
@@ -152,7 +140,7 @@ private struct Words: CredentialVerifier {
   }
 
   @Test(arguments: roles) func aCopyNeedsTheRightToRead(_ role: NodeRole) async throws {
-    try await HTTPNodes.with(role, verifier: Words()) { nodes in
+    try await HTTPNodes.with(role, verifier: Words.usual) { nodes in
       let client = try nodes.client()
       for path in ["/info", "/export/1", "/sync/1/1/129", "/pull-updates", "/sync/1/1/2"] {
         let method = path == "/pull-updates" || path.hasSuffix("/2") ? "POST" : "GET"

@@ -46,10 +46,10 @@ enum LitestreamBenchmark {
 }
 
 /// Two files: what is committed to the one comes to the other.
-private struct FilePair {
+private final class FilePair {
   let writer: FloorDatabase
   let copy: String
-  private let beats = Counter()
+  private var beats = 0
   private static let secondsMax = 10.0
 
   /// - Parameter writer: of a table made by `WorkFolder.makeTable`.
@@ -64,7 +64,7 @@ private struct FilePair {
   /// Commits something that can be seen.
   private func beat() throws {
     try writer.execute("UPDATE beat SET n = n + 1")
-    beats.value += 1
+    beats += 1
   }
 
   /// - Returns: p50 and p99 in microseconds.
@@ -97,13 +97,11 @@ private struct FilePair {
   func waitUntilEqual() throws {
     let end = MonotonicTime.seconds + Self.secondsMax
     // A copy that is being written to may not be readable for a moment.
-    while FloorDatabase.look(copy, "SELECT n FROM beat") != beats.value {
+    while FloorDatabase.look(copy, "SELECT n FROM beat") != beats {
       guard MonotonicTime.seconds < end else { throw Failure("\(copy) stays behind") }
     }
   }
 }
-
-private final class Counter { var value = 0 }
 
 /// A primary and a replica of edge-sql.
 private final class EdgePair {

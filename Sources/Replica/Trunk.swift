@@ -149,15 +149,16 @@ package final class Trunk: @unchecked Sendable {  // confined to `loop`, or unde
 
   /// The upstream has introduced itself, and proven that it knows the secret.
   func attached(_ catalogue: ShipCatalogue) throws {
+    // Whoever knows which folder this is, and so can be followed, knows those above.
+    let hasMoved = shared.withLock { status in
+      defer { status.lineage = catalogue.lineage }
+      return status.lineage != catalogue.lineage
+    }
     if folder.identity == nil { try folder.adopt(catalogue.catalogue) }
     failures = 0
-    let hasMoved = shared.withLock { status in
-      defer {
-        status.lineage = catalogue.lineage
-        status.isLinked = true
-        status.lastError = nil
-      }
-      return status.lineage != catalogue.lineage
+    shared.withLock { status in
+      status.isLinked = true
+      status.lastError = nil
     }
     if hasMoved { onLineage() }
     logger.info(

@@ -87,9 +87,12 @@ public final class TrunkServer: @unchecked Sendable {  // confined to `loop`
   /// How many followers are connected.
   public var linkCount: Int { links.load(ordering: .relaxed) }
 
-  /// Lets the followers attach again, to learn which nodes are above them now.
+  /// Lets the followers attach again who were told of other nodes than those above them now.
   public func lineageChanged() {
-    loop.execute { [self] in for session in sessions { session.close() } }
+    loop.execute { [self] in
+      let lineage = source.lineage()
+      for session in sessions where session.lineage ?? lineage != lineage { session.close() }
+    }
   }
 
   /// Databases may have changed that a follower must be told of.

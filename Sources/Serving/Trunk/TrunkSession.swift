@@ -25,6 +25,8 @@ final class TrunkSession: ChannelInboundHandler {
   private var received = ByteBuffer()
   private var filter = DatabaseFilter.all
   private var name = ""
+  /// The nodes above this one that the follower was told of; nil before that.
+  private(set) var lineage: [DatabaseID]?
   private var timer: RepeatedTask?
   private var heardNanoseconds = monotonicNanoseconds()
   private var streams: [UInt16: TrunkStream] = [:]
@@ -154,13 +156,15 @@ final class TrunkSession: ChannelInboundHandler {
       let body = ShipProof.unwrap(wrapped, secret: server.secret, role: .attach, nonces: nonces)
     else { return refuse(.authentication, "the follower does not know the ship secret") }
     let attach = try ShipAttach(decoding: body)
+    // In this order: a replica knows who is above it before it knows what it follows.
+    let identity = server.source.identity()
     let (node, lineage) = (server.source.node, server.source.lineage())
     name = attach.node.name
     filter = attach.filter
     if attach.node.id == node.id || lineage.contains(attach.node.id) {
       return refuse(.loop, "a node cannot follow itself, nor a node that follows it")
     }
-    guard let identity = server.source.identity() else {
+    guard let identity else {
       return refuse(.notReady, "this replica does not know yet what it follows")
     }
     guard attach.catalogue == .zero || attach.catalogue == identity else {
@@ -168,6 +172,7 @@ final class TrunkSession: ChannelInboundHandler {
         .otherDatabase,
         "the follower holds the databases of folder \(attach.catalogue), this is \(identity)")
     }
+    self.lineage = lineage
     let reply = ShipCatalogue(node: node, lineage: lineage + [node.id], catalogue: identity)
     let proven = ShipProof.wrap(
       reply.encode(), secret: server.secret, role: .catalogue, nonces: nonces)

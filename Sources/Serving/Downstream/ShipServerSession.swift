@@ -178,7 +178,9 @@ final class ShipServerSession {
 
   // MARK: Status
 
+  /// Tells the server, which must not hear any more of one who is gone: nothing would be at rest.
   func report() {
+    if case .closed = phase { return }
     status.state = sender?.stateName ?? "connecting"
     if status.txid >= source.tracker.position.txid {
       status.behindSinceNanoseconds = nil

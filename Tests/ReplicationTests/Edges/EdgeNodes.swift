@@ -160,8 +160,14 @@ extension LineConnection {
     return try run(sql, [], more)
   }
 
+  /// Does what a client does that is told to come again.
   func command(_ line: String) throws {
-    let answer = try request(line)
+    var answer = try request(line)
+    try eventually("\(line) is not turned away", deadline: .seconds(60)) {
+      guard answer.error == "OVERLOADED", answer.retry else { return true }
+      answer = try request(line)
+      return false
+    }
     if let code = answer.error { throw TestFailure("\(line): \(code): \(answer.message)") }
   }
 

@@ -89,7 +89,7 @@ asan: ## the tests under AddressSanitizer: memory errors (FILTER=regex)
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/sanitize.sh address --skip '^TidyTests\.' $(if $(FILTER),--filter '$(FILTER)')
 
-fuzz: ## every decoder under libFuzzer, FUZZ_SECONDS=20 each (CHECK=name for one)
+fuzz: ## every decoder under libFuzzer, FUZZ_SECONDS=20 or FUZZ_RUNS each (CHECK=name)
 	@Scripts/install-packages.sh $(LIBRARIES)
 	@Scripts/fuzz.sh $(CHECK)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs libFuzzer over every decoder, two at a time, each for FUZZ_SECONDS (default 20).
+# Runs libFuzzer over every decoder, two at a time, each for FUZZ_SECONDS (default 20), or until it had FUZZ_RUNS inputs.
 #
 # usage: Scripts/fuzz.sh [CHECK]…
 #
@@ -15,14 +15,14 @@ fuzz=$(swift build --package-path Fuzz --scratch-path .build-fuzz --show-bin-pat
 
 # The backtracer of Swift would take the crash away from the fuzzer.
 export SWIFT_BACKTRACE=enable=no ASAN_OPTIONS=detect_leaks=0
-export fuzz seconds=${FUZZ_SECONDS:-20}
+export fuzz seconds=${FUZZ_SECONDS:-20} runs=${FUZZ_RUNS:--1}
 mkdir -p Fuzz/crashes .build-fuzz/logs
 
 one() {
   local check=$1 log=.build-fuzz/logs/$1.log
   mkdir -p ".build-fuzz/found/$check"
-  if timeout $((seconds + 120)) "$fuzz" "$check" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-    -max_len=8192 -print_final_stats=1 -artifact_prefix="Fuzz/crashes/$check-" \
+  if timeout $((seconds + 120)) "$fuzz" "$check" -max_total_time="$seconds" -runs="$runs" -timeout=10 \
+    -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 -artifact_prefix="Fuzz/crashes/$check-" \
     ".build-fuzz/found/$check" "Fuzz/Corpus/$check" >"$log" 2>&1; then
     echo "$check: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs, $(grep -oE 'cov: [0-9]+' "$log" | tail -n 1)"
   else

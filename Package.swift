@@ -48,8 +48,9 @@ let package = Package(
     .systemLibrary(
       name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
     .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+    .systemLibrary(name: "CMalloc"),
     .target(name: "WALShip", dependencies: ["CLZ4", nioCore]),
-    .target(name: "Store", dependencies: ["CSQLite", "WALShip", nioCore]),
+    .target(name: "Store", dependencies: ["CMalloc", "CSQLite", "WALShip", nioCore]),
     .target(
       name: "Serving",
       dependencies: [

@@ -59,6 +59,7 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
   let state = Mutex(State())
   let hooks = Mutex(Hooks())
   private let sweeper = Mutex<RepeatedTask?>(nil)
+  private let freed = FreedMemory()
 
   /// Requests that wait for one database to open.
   private static let waitersMax = 4096
@@ -80,6 +81,7 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
     let task = timers.scheduleRepeatedTask(initialDelay: pause, delay: pause) { [weak self] task in
       guard let self else { return task.cancel() }
       closeIdle()
+      freed.look()
     }
     sweeper.withLock { $0 = task }
   }
@@ -261,6 +263,7 @@ public final class OnDemandDatabases: DatabaseDirectory, Sendable {
   func closeUnlessUsed(_ name: DatabaseName, _ opened: Opened) async {
     guard await opened.database.letFollowersGo() else { return stayOpen(name, opened) }
     await opened.database.close()
+    freed.noteClosed()
     closed(name)
   }
 

@@ -1,6 +1,7 @@
 // What the commands `primary` and `replica` have in common when a node serves many databases.
 
 import ArgumentParser
+import NIOCore
 import Serving
 import Store
 
@@ -37,8 +38,11 @@ struct ManyDatabasesArguments: ParsableArguments {
     return limits
   }
 
-  /// Each open database has such a cache, and there may be thousands.
-  func share(_ limits: inout ServingLimits) { limits.loopCacheKibibytes = 1000 }
+  /// Prepares the process for many databases: each that is open has a cache, and a thread.
+  func share(_ limits: inout ServingLimits) {
+    limits.loopCacheKibibytes = 1000
+    HeapMemory.shareHeaps(max(2, System.coreCount))
+  }
 
   /// The sentence and the exit code for a folder that cannot be had.
   static func failure(_ error: any Error) -> (any Error)? {

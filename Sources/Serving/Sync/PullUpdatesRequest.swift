@@ -9,6 +9,8 @@ import WALShip
 package struct PullUpdatesRequest: Equatable {
   package var serverRevision = ""
   package var clientRevision = ""
+  /// How long the answer may wait for something newer; 0 for not at all.
+  package var pollMilliseconds: UInt64 = 0
   /// Which pages are wanted; empty for all.
   package var pageSelector: [UInt8] = []
   package var querySelector = ""
@@ -31,6 +33,7 @@ package struct PullUpdatesRequest: Equatable {
       switch (field.number, field.value) {
       case (2, .bytes(let text)): serverRevision = try Self.text(text)
       case (3, .bytes(let text)): clientRevision = try Self.text(text)
+      case (4, .number(let milliseconds)): pollMilliseconds = milliseconds
       case (5, .bytes(let pages)): pageSelector = Array(pages.readableBytesView)
       case (7, .bytes(let text)):
         querySelector = String(decoding: text.readableBytesView, as: UTF8.self)

@@ -1,4 +1,4 @@
-"""The Python package `pyturso`, `turso.sync`: pulls that wait."""
+"""The Python package `pyturso`, `turso.sync`: pulls that wait, and copies of a part of the database."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ import tempfile
 import threading
 
 import turso.sync
+from turso.sync import PartialSyncOpts, PartialSyncPrefixBootstrap, PartialSyncQueryBootstrap
 
 from checks import URL, done, same
 
@@ -40,11 +41,65 @@ def polls():
     same(db.pull(), False, "a pull of nothing")
 
 
+def sparse(name):
+    return os.stat(os.path.join(FOLDER, name)).st_blocks * 512
+
+
+def parts(number, **options):
+    """Whatever is read is the database as of the last pull, and only what is read is fetched."""
+    write(writer, "DELETE FROM sync_t")
+    write(
+        writer,
+        "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 900) "
+        "INSERT INTO sync_t SELECT i, 'begun' || hex(zeroblob(1600)) FROM n")
+    name = f"part{number}.db"
+    db = connect(name, partial_sync_experimental=PartialSyncOpts(
+        PartialSyncPrefixBootstrap(64 << 10), **options))
+    same(sparse(name) < 1 << 20, True, "only a part is there")
+    expected = {}
+
+    def check(ids):
+        for row in ids:
+            found = db.execute("SELECT substr(data, 1, 5) FROM sync_t WHERE id = ?", (row,))
+            same(found.fetchone()[0], expected.get(row, "begun"), f"row {row} of {name}")
+
+    check([2, 500, 890])
+    for turn in range(4):
+        for row in range(100 + 7 * turn, 900, 160):
+            expected[row] = f"new_{turn}"
+        ids = ", ".join(str(row) for row in range(100 + 7 * turn, 900, 160))
+        write(
+            writer, f"UPDATE sync_t SET data = 'new_{turn}' || substr(data, 6) WHERE id IN ({ids})")
+        same(db.pull(), True, "a pull")
+        if turn == 2:
+            db.checkpoint()
+        check(range(50 + turn, 900, 45))
+        check(expected)
+    rows = db.execute("SELECT id, substr(data, 1, 5) FROM sync_t ORDER BY id").fetchall()
+    same(rows, [(row, expected.get(row, "begun")) for row in range(1, 901)], f"all of {name}")
+
+
+def refusals():
+    try:
+        connect("query.db", partial_sync_experimental=PartialSyncOpts(
+            PartialSyncQueryBootstrap("SELECT * FROM sync_t")))
+        raise SystemExit("a query chose pages")
+    except turso.DatabaseError as error:
+        assert "501" in str(error), error
+
+
 writer = connect("writer.db")
 write(
     writer, "DROP TABLE IF EXISTS sync_t",
     "CREATE TABLE sync_t(id INTEGER PRIMARY KEY, data)")
 polls()
+for number, options in enumerate([
+        {}, {"segment_size": 4096}, {"segment_size": 16384, "prefetch": True}]):
+    parts(number, **options)
+same(
+    connect("chunks.db", pull_bytes_threshold=100_000)
+    .execute("SELECT count(*) FROM sync_t").fetchone()[0], 900, "a copy in chunks")
+refusals()
 done()
 # What the library does when it is torn down is not looked at.
 sys.stdout.flush()

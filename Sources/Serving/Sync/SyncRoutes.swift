@@ -42,6 +42,10 @@ enum SyncRoutes {
         "embedded replicas need pages of 4096 bytes, and this database has \(bytes)")
     case SyncSource.Failure.behind, is SyncGenerations.Busy:
       refuse(call, .serviceUnavailable, "a write has not arrived here yet: try again")
+    case SyncSource.Failure.changed:
+      refuse(
+        call, .conflict,
+        "the pages have changed since the copy began, and former states are not kept: pull first")
     case is SyncGenerations.Lost:
       refuse(
         call, .gone,

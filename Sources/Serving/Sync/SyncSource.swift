@@ -22,12 +22,14 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
   static let pageBytes = 4096
   static let framesPerPull = 256
   /// SQLite never uses the page with the byte for its locks, at 1 GiB.
-  private static let lockPage = Pgno(UInt32((1 << 30) / pageBytes + 1))
+  static let lockPage = Pgno(UInt32((1 << 30) / pageBytes + 1))
 
   enum Failure: Error {
     case pageSize(Int)
     /// A client was told of a write that is not here yet.
     case behind
+    /// Pages have changed that the copy of a part does not have.
+    case changed
   }
 
   enum Pull: Sendable {

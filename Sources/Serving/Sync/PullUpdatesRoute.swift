@@ -66,7 +66,7 @@ enum PullUpdatesRoute {
     _ call: HTTPCall, _ source: SyncSource, _ revision: SyncRevision, _ milliseconds: UInt64
   ) -> Bool {
     let position = source.tracker.position
-    guard milliseconds > 0, revision.txid == position.txid,
+    guard milliseconds > 0, SyncCopies.since(revision) == position.txid,
       revision.isPart(of: position, source.tracker.epochs)
     else { return false }
     let name = call.node.databaseName

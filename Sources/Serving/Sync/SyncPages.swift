@@ -69,7 +69,9 @@ final class SyncPages: @unchecked Sendable {  // confined to `thread`
       next += 1
     }
     if bytes.readableBytes > 0 { return bytes }
-    if case .updates = form, let revision { SyncCopies.note(sent: revision) }
+    if case .updates(let shown?) = form, let revision {
+      SyncCopies.note(sent: revision, after: shown)
+    }
     return nil
   }
 
@@ -84,7 +86,7 @@ final class SyncPages: @unchecked Sendable {  // confined to `thread`
     case .file: pages = (0..<snapshot.pageCount).map { Pgno($0 + 1) }
     case .updates(let shown):
       let isKnown = shown?.isPart(of: snapshot.position, source.tracker.epochs) ?? false
-      let since = isKnown ? shown?.txid ?? .zero : .zero
+      let since = isKnown ? shown.map(SyncCopies.since) ?? .zero : .zero
       // Who shows no state of this history gets all pages, and no other is left.
       pages =
         since == snapshot.position.txid ? [] : source.changed(since, through: snapshot.pageCount)

@@ -161,7 +161,7 @@ func roaring(_ numbers: Set<Int>, runs: Bool = false) -> [UInt8] {
       try fill(nodes)
       let copy = try begin(nodes, 0..<2)
       var parts = copy.revision.split(separator: ".").map(String.init)
-      #expect(parts.count == 5)
+      #expect(parts.count == 6)
       parts[2] = "ffff"
       var later = copy
       later.revision = parts.joined(separator: ".")

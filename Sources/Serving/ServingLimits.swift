@@ -32,6 +32,13 @@ public struct ServingLimits: Equatable, Sendable {
   /// How long a stop waits for requests that are being worked on.
   public var drainMilliseconds = 5000
 
+  // MARK: Embedded replicas
+
+  /// The longest that a pull waits for something newer, whatever it asks for.
+  public var pullWaitMillisecondsMax = 60_000
+  /// Pulls that wait, in one process; those beyond are answered at once.
+  public var pullWaitersMax = 1024
+
   // MARK: Statements
 
   /// How long one statement, or one batch, may work.

@@ -59,11 +59,29 @@ extension DecoderCheck {
       request.serverRevision.utf8.count + request.clientRevision.utf8.count
       + request.querySelector.utf8.count
     try require(size <= 3 * bytes.count, "\(size) bytes of text")
-    try require(request.pageSelector.count <= bytes.count, "a longer selector")
+    if let pages = request.pages { try checkPages(pages, bytes.count) }
     // An unknown field, number 1000, changes nothing.
     let more = try? PullUpdatesRequest(
       decoding: ByteBuffer(bytes: [0xc2, 0x3e, 2, 1, 2] + bytes + [0xc0, 0x3e, 0x7f]))
     try require(more == request, "an unknown field changes a request")
+  }
+
+  /// A set has its numbers in order, as many as it says, whichever way it is asked.
+  private static func checkPages(_ pages: PageSet, _ bytes: Int) throws {
+    let bound: UInt32 = 1 << 18
+    let numbers = pages.numbers(below: bound)
+    try require(zip(numbers, numbers.dropFirst()).allSatisfy { $0 < $1 }, "numbers are in order")
+    try require(numbers.allSatisfy { $0 < bound }, "a number beyond the bound")
+    // A run takes four bytes, whatever its length; a container four and some.
+    try require(pages.count <= (bytes / 4 + 1) << 16, "\(pages.count) numbers")
+    let rest = pages.hasNumber(from: bound, below: .max)
+    try require(rest || pages.count - numbers.count <= 1, "numbers are missing")
+    for start in [0, 1, numbers.first ?? 7, numbers.last ?? 9, 65535, 65536] {
+      for end in [start, start + 1, start + 70000, bound] where end <= bound {
+        let isThere = numbers.contains { $0 >= start && $0 < end }
+        try require(pages.hasNumber(from: start, below: end) == isThere, "\(start) to \(end)")
+      }
+    }
   }
 
   /// What is read is what is written.

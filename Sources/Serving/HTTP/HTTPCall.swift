@@ -15,8 +15,8 @@ public final class HTTPCall {
   public let headers: HTTPHeaders
   public let body: ByteBuffer
   public let loop: any EventLoop
-  /// Keeps the database open; nil for routes that need no rights.
-  let lease: DatabaseLease?
+  /// Keeps the database open; nil for routes that need no rights, and while it is given back.
+  private(set) var lease: DatabaseLease?
   public let rights: AccessRights
   /// What the client may do with the database.
   public let access: AccessLevel
@@ -25,6 +25,8 @@ public final class HTTPCall {
 
   /// Called when the client is gone before the answer is complete.
   public var onGone: (() -> Void)?
+  /// Called when the node stops: an answer that only waits ends now.
+  var onDrain: (() -> Void)?
   private var room: (() -> Void)?
   private(set) var hasBegun = false
   private(set) var isOver = false
@@ -52,6 +54,31 @@ public final class HTTPCall {
     return lease.node
   }
 
+  /// Whether the node stops.
+  var isDraining: Bool { connection?.isDraining ?? true }
+
+  // MARK: The database
+
+  /// Lets the database be closed while there is nothing to do with it.
+  func giveBack() { lease = nil }
+
+  /// Gets a database again that was given back.
+  ///
+  /// - Parameter then: nothing happens when the client is gone by then.
+  func takeBack(_ name: String, then: @escaping (RequestError?) -> Void) {
+    let bound = NIOLoopBound((self, then), eventLoop: loop)
+    connection?.server.directory.acquire(name, on: loop) { result in
+      let (call, then) = bound.value
+      guard !call.isOver else { return }
+      switch result {
+      case .success(let lease):
+        call.lease = lease
+        then(nil)
+      case .failure(let error): then(error)
+      }
+    }
+  }
+
   // MARK: Answers
 
   /// Answers with everything at once.
@@ -60,7 +87,7 @@ public final class HTTPCall {
   ) {
     guard !isOver else { return }
     isOver = true
-    onGone = nil
+    forget()
     connection?.respond(status, type: type, body, headers)
   }
 
@@ -92,7 +119,7 @@ public final class HTTPCall {
   public func end() {
     guard !isOver else { return }
     isOver = true
-    onGone = nil
+    forget()
     connection?.end()
   }
 
@@ -100,7 +127,7 @@ public final class HTTPCall {
   public func abort() {
     guard !isOver else { return }
     isOver = true
-    onGone = nil
+    forget()
     connection?.abort()
   }
 
@@ -122,8 +149,15 @@ public final class HTTPCall {
     isOver = true
     room = nil
     let end = onGone
-    onGone = nil
+    forget()
     end?()
+  }
+
+  func drain() { onDrain?() }
+
+  private func forget() {
+    onGone = nil
+    onDrain = nil
   }
 }
 

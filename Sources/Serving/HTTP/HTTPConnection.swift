@@ -251,6 +251,7 @@ final class HTTPConnection: ChannelDuplexHandler, RemovableChannelHandler, Clien
   func drain() {
     isDraining = true
     answering?.closes = true
+    answering?.call?.drain()
     work()
   }
 

@@ -9,8 +9,10 @@ import WALShip
 package struct PullUpdatesRequest: Equatable {
   package var serverRevision = ""
   package var clientRevision = ""
-  /// Which pages are wanted; empty for all.
-  package var pageSelector: [UInt8] = []
+  /// How long the answer may wait for something newer; 0 for not at all.
+  package var pollMilliseconds: UInt64 = 0
+  /// Which pages are wanted, by their numbers from 0; nil for all.
+  package var pages: PageSet?
   package var querySelector = ""
   /// The records of another storage engine are wanted.
   package var wantsLogicalLog = false
@@ -31,12 +33,22 @@ package struct PullUpdatesRequest: Equatable {
       switch (field.number, field.value) {
       case (2, .bytes(let text)): serverRevision = try Self.text(text)
       case (3, .bytes(let text)): clientRevision = try Self.text(text)
-      case (5, .bytes(let pages)): pageSelector = Array(pages.readableBytesView)
+      case (4, .number(let milliseconds)): pollMilliseconds = milliseconds
+      case (5, .bytes(let set)): pages = try Self.pages(set)
       case (7, .bytes(let text)):
         querySelector = String(decoding: text.readableBytesView, as: UTF8.self)
       case (8, .number(let kind)): wantsLogicalLog = kind != 0
       default: break
       }
+    }
+  }
+
+  private static func pages(_ bytes: ByteBuffer) throws(Failure) -> PageSet? {
+    guard bytes.readableBytes > 0 else { return nil }
+    do throws(PageSet.Malformed) {
+      return try PageSet(decoding: Array(bytes.readableBytesView))
+    } catch {
+      throw .malformed
     }
   }
 
@@ -141,40 +153,5 @@ enum PullUpdatesAnswer {
       rest >>= 7
     }
     bytes.writeInteger(UInt8(rest))
-  }
-}
-
-/// What clients of `/pull-updates` remember of a state: `database.epoch.txid`, all hexadecimal.
-struct SyncRevision: Equatable {
-  var database: UInt32
-  var epoch: Epoch
-  var txid: TXID
-
-  init(_ position: Position) {
-    database = position.database.short
-    epoch = position.epoch
-    txid = position.txid
-  }
-
-  /// - Returns: nil when it is none of ours.
-  init?(_ text: String) {
-    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-    guard parts.count == 3, let database = UInt32(parts[0], radix: 16),
-      let epoch = UInt32(parts[1], radix: 16), let txid = UInt64(parts[2], radix: 16)
-    else { return nil }
-    self.database = database
-    self.epoch = Epoch(epoch)
-    self.txid = TXID(txid)
-  }
-
-  var text: String {
-    [UInt64(database), UInt64(epoch.rawValue), txid.rawValue]
-      .map { String($0, radix: 16) }.joined(separator: ".")
-  }
-
-  /// Whether a state of this node contains it.
-  func isPart(of position: Position, _ history: EpochHistory) -> Bool {
-    database == position.database.short && txid > .zero && txid <= position.txid
-      && history.contains(epoch: epoch, txid: txid)
   }
 }

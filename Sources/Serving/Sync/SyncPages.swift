@@ -12,6 +12,10 @@ final class SyncPages: @unchecked Sendable {  // confined to `thread`
     case file
     /// Messages of `/pull-updates`, for a client that shows a revision.
     case updates(SyncRevision?)
+    /// Pages with which the copy of a part begins.
+    case beginning(PageSet)
+    /// More pages of such a copy, as of the state with which it began.
+    case more(PageSet, SyncRevision)
   }
 
   private let thread = DatabaseThread()
@@ -20,6 +24,8 @@ final class SyncPages: @unchecked Sendable {  // confined to `thread`
   private let onSnapshot: @Sendable (Position) throws -> Void
   private var reader: SnapshotReader?
   private var pages: [Pgno]?
+  /// What the client has at the end.
+  private var revision: SyncRevision?
   private var next = 0
   private var began: UInt64 = 0
   private static let pagesPerPiece = 64
@@ -57,11 +63,16 @@ final class SyncPages: @unchecked Sendable {  // confined to `thread`
       let page = try source.page(pgno, reader)
       switch form {
       case .file: bytes.writeBytes(page)
-      case .updates: PullUpdatesAnswer.write(UInt32(pgno.index), page, into: &bytes)
+      case .updates, .beginning, .more:
+        PullUpdatesAnswer.write(UInt32(pgno.index), page, into: &bytes)
       }
       next += 1
     }
-    return bytes.readableBytes > 0 ? bytes : nil
+    if bytes.readableBytes > 0 { return bytes }
+    if case .updates(let shown?) = form, let revision {
+      SyncCopies.note(sent: revision, after: shown)
+    }
+    return nil
   }
 
   private func begin(_ bytes: inout ByteBuffer) throws {
@@ -69,18 +80,30 @@ final class SyncPages: @unchecked Sendable {  // confined to `thread`
     let snapshot = try opened.begin(following: source.map)
     reader = opened
     began = monotonicNanoseconds()
-    try source.check(snapshot)
+    if case .more = form {} else { try source.check(snapshot) }
     try onSnapshot(snapshot.position)
     switch form {
     case .file: pages = (0..<snapshot.pageCount).map { Pgno($0 + 1) }
-    case .updates(let revision):
-      let isKnown = revision?.isPart(of: snapshot.position, source.tracker.epochs) ?? false
-      let since = isKnown ? revision?.txid ?? .zero : .zero
+    case .updates(let shown):
+      let isKnown = shown?.isPart(of: snapshot.position, source.tracker.epochs) ?? false
+      let since = isKnown ? shown.map(SyncCopies.since) ?? .zero : .zero
       // Who shows no state of this history gets all pages, and no other is left.
       pages =
         since == snapshot.position.txid ? [] : source.changed(since, through: snapshot.pageCount)
+      revision =
+        shown?.later(snapshot.position, pageCount: snapshot.pageCount)
+        ?? SyncRevision(snapshot.position)
+    case .beginning(let set):
+      pages = source.pages(set, through: snapshot.pageCount)
+      revision = .beginning(snapshot.position, pageCount: snapshot.pageCount)
+    case .more(let set, let beginning):
+      let held = SyncCopies.held(beginning)
+      pages = try source.pages(set, asOf: beginning, held, in: snapshot)
       bytes = PullUpdatesAnswer.header(
-        revision: SyncRevision(snapshot.position).text, pageCount: snapshot.pageCount)
+        revision: beginning.text, pageCount: max(held.shown.pageCount, held.sent.pageCount))
+    }
+    if let revision {
+      bytes = PullUpdatesAnswer.header(revision: revision.text, pageCount: snapshot.pageCount)
     }
   }
 

@@ -15,7 +15,7 @@ enum SyncRoutes {
     HTTPRoute(.POST, "/sync/:generation/:start/:end/:baton", needs: .write) {
       SyncPushRoute.push($0)
     },
-    HTTPRoute(.POST, "/pull-updates", needs: .read) { pullUpdates($0) },
+    HTTPRoute(.POST, "/pull-updates", needs: .read) { PullUpdatesRoute.pull($0) },
   ]
 
   static func source(_ call: HTTPCall) -> SyncSource? {
@@ -42,6 +42,10 @@ enum SyncRoutes {
         "embedded replicas need pages of 4096 bytes, and this database has \(bytes)")
     case SyncSource.Failure.behind, is SyncGenerations.Busy:
       refuse(call, .serviceUnavailable, "a write has not arrived here yet: try again")
+    case SyncSource.Failure.changed:
+      refuse(
+        call, .conflict,
+        "the pages have changed since the copy began, and former states are not kept: pull first")
     case is SyncGenerations.Lost:
       refuse(
         call, .gone,
@@ -104,28 +108,6 @@ enum SyncRoutes {
       return refuse(call, .unprocessableEntity, "not a generation")
     }
     guard let source = source(call) else { return }
-    SyncAnswer.send(source.export(generation), as: HTTPType.bytes, to: call)
-  }
-
-  private static func pullUpdates(_ call: HTTPCall) {
-    let request: PullUpdatesRequest
-    do throws(PullUpdatesRequest.Failure) {
-      request = try PullUpdatesRequest(decoding: call.body)
-    } catch {
-      return refuse(call, .badRequest, "not a request of /pull-updates")
-    }
-    guard request.pageSelector.isEmpty, request.querySelector.isEmpty else {
-      return refuse(call, .notImplemented, "copies of a part of the database are not served")
-    }
-    // Only the parts of a copy ask for a state of the past.
-    guard request.serverRevision.isEmpty else {
-      return refuse(call, .notImplemented, "only the present state can be had")
-    }
-    guard !request.wantsLogicalLog else {
-      return refuse(call, .notImplemented, "changes are served as pages: logical_mvcc_pull=False")
-    }
-    guard let source = source(call) else { return }
-    let pages = SyncPages(source, .updates(SyncRevision(request.clientRevision)))
-    SyncAnswer.send(pages, as: "application/protobuf", to: call)
+    SyncAnswer.send(as: HTTPType.bytes, to: call) { source.export(generation) }
   }
 }

@@ -2,6 +2,7 @@
 
 import NIOCore
 import Store
+import Synchronization
 import WALShip
 
 /// Pages for embedded replicas. Generations are dealt with on one thread.
@@ -10,6 +11,7 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
   private let path: String
   let map: PageMapFile
   let tracker: PositionTracker
+  private let stopping = Mutex(Stopping())
   private var reader: SnapshotReader?
   private let emptyPage = PageMemory(bytes: pageBytes)
   /// Pushes of which more is to come.
@@ -20,12 +22,14 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
   static let pageBytes = 4096
   static let framesPerPull = 256
   /// SQLite never uses the page with the byte for its locks, at 1 GiB.
-  private static let lockPage = Pgno(UInt32((1 << 30) / pageBytes + 1))
+  static let lockPage = Pgno(UInt32((1 << 30) / pageBytes + 1))
 
   enum Failure: Error {
     case pageSize(Int)
     /// A client was told of a write that is not here yet.
     case behind
+    /// Pages have changed that the copy of a part does not have.
+    case changed
   }
 
   enum Pull: Sendable {
@@ -39,9 +43,41 @@ public final class SyncSource: @unchecked Sendable {  // confined to `thread`
     self.tracker = tracker
   }
 
-  func stop() { thread.stop() }
+  func stop() {
+    let wakes = stopping.withLock { stopping in
+      stopping.isStopped = true
+      defer { stopping.wakes = [:] }
+      return Array(stopping.wakes.values)
+    }
+    for wake in wakes { wake() }
+    thread.stop()
+  }
 
   // MARK: From any thread
+
+  struct StopID { fileprivate var number: Int }
+
+  /// Who is told that the database is closed.
+  private struct Stopping {
+    var isStopped = false
+    var last = 0
+    var wakes: [Int: @Sendable () -> Void] = [:]
+  }
+
+  /// Calls `wake` once, when the database is closed; at once if it is.
+  func whenStopped(_ wake: @escaping @Sendable () -> Void) -> StopID {
+    let (number, now) = stopping.withLock { stopping in
+      stopping.last += 1
+      if !stopping.isStopped { stopping.wakes[stopping.last] = wake }
+      return (stopping.last, stopping.isStopped)
+    }
+    if now { wake() }
+    return StopID(number: number)
+  }
+
+  func cancel(_ id: StopID) {
+    stopping.withLock { _ = $0.wakes.removeValue(forKey: id.number) }
+  }
 
   func makeReader() throws -> SnapshotReader {
     let bytes = map.identity.pageSize.bytes

@@ -17,6 +17,7 @@ struct RealClient: CustomTestStringConvertible, Sendable {
     RealClient(module: "libsql_client", script: "check_libsql_client.py"),
     RealClient(module: "libsql_client", script: "check_libsql_client.py", arguments: ["ws"]),
     RealClient(module: "turso_serverless", script: "check_turso_serverless.py"),
+    RealClient(module: "turso", script: "check_turso_sync.py"),
     RealClient(module: "aiolibsql", script: "check_aiolibsql.py"),
     RealClient(module: "django_libsql", script: "check_django_libsql.py"),
     RealClient(module: "sqlalchemy_libsql", script: "check_sqlalchemy_libsql.py"),

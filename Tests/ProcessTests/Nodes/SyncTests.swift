@@ -133,6 +133,48 @@ extension NodeTests {
       try requireEqual(copy, node)
     }
 
+    /// What a copy of a part was sent is not known any more: it is refused until it pulls.
+    @Test(arguments: [false, true]) func aRestartForgetsWhatPartsWereSent(killed: Bool) throws {
+      let cluster = try Cluster(primaryArguments: Self.http, replicaArguments: Self.http)
+      try run(cluster.primary, "CREATE TABLE t(id INTEGER PRIMARY KEY, data)")
+      for id in 1...20 { try run(cluster.primary, "INSERT INTO t VALUES (\(id), zeroblob(3000))") }
+      for node in cluster.nodes {
+        try cluster.settle()
+        func ask(_ ask: PullUpdatesAsk) throws -> PullUpdatesReply {
+          try ask(HTTPClient(port: node.httpPort))
+        }
+        var begin = PullUpdatesAsk()
+        // The pages 0 to 3, as a run; and all of them.
+        begin.pages = [0x3b, 0x30, 0, 0, 1, 0, 0, 3, 0, 1, 0, 0, 0, 3, 0]
+        let copy = try ask(begin)
+        #expect(copy.pages.keys.sorted() == [0, 1, 2, 3])
+        var more = begin
+        more.serverRevision = copy.revision
+        more.pages = [0x3b, 0x30, 0, 0, 1, 0, 0, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff]
+        #expect(try ask(more).pages.count == copy.pageCount)
+        try run(cluster.primary, "UPDATE t SET data = randomblob(3000) WHERE id = 7")
+        try cluster.settle()
+        let pulled = try ask(PullUpdatesAsk(since: copy.revision))
+        let left = try ask(more)
+        #expect(left.pages.count == copy.pageCount - pulled.pages.count)
+        try restart(node, killed: killed)
+        try cluster.settle()
+        let refused = #expect(throws: EmbeddedCopy.Refused.self) { _ = try ask(more) }
+        #expect(refused?.status == 409)
+        // All that changed since it began comes once more, whatever it waits for.
+        let resent = try ask(PullUpdatesAsk(since: pulled.revision, waitMilliseconds: 60_000))
+        #expect(Set(resent.pages.keys).isSuperset(of: pulled.pages.keys))
+        let rest = try ask(more).pages
+        // Nothing is missing, and nothing comes in another state.
+        #expect(
+          Set(rest.keys).union(resent.pages.keys) == Set(0..<copy.pageCount), "\(node.role)")
+        #expect(Set(rest.keys).isDisjoint(with: resent.pages.keys), "\(node.role)")
+        #expect(rest.allSatisfy { left.pages[$0] == $1 }, "\(node.role)")
+        let nothing = try ask(PullUpdatesAsk(since: resent.revision, waitMilliseconds: 20))
+        #expect(nothing.pages.isEmpty)
+      }
+    }
+
     @Test func otherPageSizesAreRefused() throws {
       let cluster = try Cluster(replicas: 0, primaryArguments: Self.http) { path in
         let made = try Program(path: "/usr/bin/env").run([

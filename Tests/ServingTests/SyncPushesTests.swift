@@ -70,8 +70,9 @@ import WALShip
 
   private struct World {
     var model = Model()
+    static let recordsMax = 12
     private static let limits = SyncGenerations.Limits(
-      frames: 60, framesAtStart: 10, generations: 8, records: 12)
+      frames: 60, framesAtStart: 10, generations: 8, records: recordsMax)
     var generations = SyncGenerations(last: 0, floor: 0, former: [], limits: limits)
     var done = 0
     var conflicts = 0
@@ -265,5 +266,20 @@ import WALShip
       conflicts += world.conflicts
     }
     #expect(done > 2000 && conflicts > 50)
+  }
+
+  /// Restarts between pushes take nothing from what a node knows of its copies.
+  @Test func aCopyThatOnlyPushesStaysKnown() throws {
+    var world = World()
+    var copy = try world.begin(1)
+    for value in 1...UInt64(World.recordsMax) * 4 {
+      copy.frames.append((3, value))
+      copy.pages[3] = value
+      #expect(try world.push(&copy, .answerAndNode) { _ in })
+      #expect(try world.push(&copy, .none) { _ in })
+      #expect(copy.durable == copy.last)
+    }
+    #expect(world.done == World.recordsMax * 4)
+    #expect(try world.pull(&copy))
   }
 }

@@ -36,7 +36,10 @@ extension SyncGenerations {
     _ push: PushedFrames, at position: Position, _ history: EpochHistory,
     wasApplied: (ArraySlice<PushedFrames.Frame>, TXID) -> Bool
   ) throws -> PushAnswer {
-    try settle(position, history, most: limits.generations * 5 / 4)
+    // A copy of a former session needs no new one: it would push others out, and in the end itself.
+    if known[push.generation] != nil {
+      try settle(position, history, most: limits.generations * 5 / 4)
+    }
     guard known[push.generation] != nil else {
       return try pushOfFormer(push, at: position, history, wasApplied)
     }

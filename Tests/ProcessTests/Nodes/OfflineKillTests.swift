@@ -39,11 +39,11 @@ extension NodeTests {
           try? pushing.join()
           try victim.start()
           var outcome: OfflineCopy.Outcome?
-          try eventually("the push comes through", deadline: .seconds(30)) {
+          try? eventually("the push comes through", deadline: .seconds(30)) {
             outcome = try? copy.push(node.httpPort)
             return outcome == .pushed || outcome == .conflict
           }
-          #expect(outcome == .pushed, "\(node.role) round \(round)")
+          try #require(outcome == .pushed, "\(node.role) round \(round)")
           pushed += 1
           try cluster.settle()
           for reader in cluster.nodes {

@@ -46,11 +46,13 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
 
   private struct State {
     var status = ScrubStatus()
+    /// A pass runs, or is about to.
     var isQueued = false
     var isHurried = false
     var isStopped = false
     /// A later pass, and the monotonic time at which it begins.
     var planned: (task: Scheduled<Void>, nanoseconds: UInt64)?
+    /// Those who wait for a pass that has not begun: one that runs may be past what they ask about.
     var waiting: [@Sendable (Result<Report, any Error>) -> Void] = []
   }
 
@@ -65,6 +67,8 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
   private var check: PageCheck?
 
   private static let chunkBytes = 1 << 20
+  /// How often a pass reads all pages when the page map changes by itself meanwhile.
+  private static let readingsMax = 3
   /// How long a pass waits for damaged pages to come back.
   private static let repairTries = 100
   private static let repairPauseMicroseconds = 100_000
@@ -97,7 +101,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
   /// Asks for a pass soon; one that runs already will do.
   public func request() { queue(hurried: false) }
 
-  /// Runs a pass at full speed.
+  /// Runs a pass at full speed, from now on: after one that runs already, which hurries up.
   ///
   /// - Parameter completion: called once, on a thread that must not wait.
   public func run(completion: @escaping @Sendable (Result<Report, any Error>) -> Void) {
@@ -112,8 +116,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
     }
   }
 
-  /// - Returns: false when this has been stopped; a pass that is queued or runs by then still
-  ///   answers those who wait for it.
+  /// - Returns: false when this has been stopped; those who wait by then are still answered.
   @discardableResult
   private func queue(
     hurried: Bool, _ completion: (@Sendable (Result<Report, any Error>) -> Void)? = nil
@@ -140,17 +143,18 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
   // MARK: On the thread
 
   private func pass() {
-    state.withLock { state in
+    let served = state.withLock { state in
+      defer { state.waiting = [] }
       state.status.isRunning = true
       state.status.pagesDone = 0
       state.status.pagesTotal = map.live.pageCount
+      return state.waiting
     }
     let result = Result { try scrub() }
     check = nil
-    let waiting = state.withLock { state in
-      defer { state.waiting = [] }
-      state.isQueued = false
-      state.isHurried = false
+    let (isLast, refused): (Bool, [@Sendable (Result<Report, any Error>) -> Void]) = state.withLock
+    {
+      state in
       state.status.isRunning = false
       switch result {
       case .success:
@@ -160,9 +164,18 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
       case .failure(let error) where error is ThreadStopped: break
       case .failure(let error): state.status.lastError = "\(error)"
       }
-      return state.waiting
+      guard state.waiting.isEmpty || state.isStopped else {
+        startPass()
+        return (false, [])
+      }
+      defer { state.waiting = [] }
+      state.isQueued = false
+      state.isHurried = false
+      return (true, state.waiting)
     }
-    for completion in waiting { completion(result) }
+    for completion in served { completion(result) }
+    for completion in refused { completion(.failure(ThreadStopped())) }
+    guard isLast else { return }
     let pause: TimeAmount
     if case .success = result {
       pause = .seconds(Int64(options.intervalSeconds))
@@ -191,8 +204,32 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
   private func scrub() throws -> Report {
     let check = try PageCheck(path: path, map: map, tracker: tracker)
     self.check = check
-    let count = max(1, Self.chunkBytes / map.identity.pageSize.bytes)
     var report = Report()
+    for _ in 0..<Self.readingsMax {
+      let before = map.imbalance
+      let wrong = try compare(check, &report)
+      if !wrong.isEmpty {
+        try judge(wrong, &report)
+        break
+      }
+      let imbalance = map.imbalance
+      guard imbalance != .empty else { break }
+      // An entry that was damaged after its page was compared is not right: all are read again.
+      guard imbalance == before else { continue }
+      if try map.balance() {
+        report.mended += 1
+        state.withLock { $0.status.mended += 1 }
+      }
+      break
+    }
+    return report
+  }
+
+  /// Compares all pages with their entries.
+  ///
+  /// - Returns: those that differ.
+  private func compare(_ check: PageCheck, _ report: inout Report) throws -> [WrongPage] {
+    let count = max(1, Self.chunkBytes / map.identity.pageSize.bytes)
     var wrong: [WrongPage] = []
     var cursor: UInt32? = 0
     while let after = cursor {
@@ -206,14 +243,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
       try pause(bytes: count * map.identity.pageSize.bytes)
     }
     // What was overwritten meanwhile is right again.
-    wrong = try wrong.filter { page in try patiently { try check.confirm(page.pgno) } == page }
-    if !wrong.isEmpty {
-      try judge(wrong, &report)
-    } else if try map.balance() {
-      report.mended += 1
-      state.withLock { $0.status.mended += 1 }
-    }
-    return report
+    return try wrong.filter { page in try patiently { try check.confirm(page.pgno) } == page }
   }
 
   /// Tells damaged entries of the page map from damaged pages.

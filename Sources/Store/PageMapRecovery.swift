@@ -59,6 +59,27 @@ struct PageMapRecovery {
     return Replay(capture: capture, sums: sums)
   }
 
+  /// Takes back what a capture had noted when the process ended within it, as far as the file still
+  /// has the pages from before: only then do the entries add up to what the live record says.
+  /// A replay notes it again.
+  func takeBackUnfinished() throws {
+    let live = map.live
+    let page = PageMemory(bytes: map.identity.pageSize.bytes)
+    let pages = PageReader(index: index, log: log, pageSize: map.identity.pageSize.bytes)
+    var cursor: UInt32? = 0
+    while let after = cursor {
+      let found = map.changedPages(
+        since: live.txid, after: after, through: live.pageCount, limit: 1024)
+      cursor = found.cursor
+      for pgno in found.pages {
+        try pages.read(pgno, through: 0, into: page.bytes)
+        let former = PageMapEntry(
+          txid: map.base.txid, checksum: pageChecksum(page.readOnly, pgno: pgno))
+        try map.update { $0.correct(pgno, to: former) }
+      }
+    }
+  }
+
   /// Takes the entries as they are; what they add up to is computed anew.
   private func resetLive(txid: TXID, pageCount: UInt32, place: LogPlace) throws {
     try map.update { editor in

@@ -50,6 +50,7 @@ struct PrimaryRecovery {
     try requireWholeFile(header)
     let before = map.live
     let trustsLive = map.isOfThisBoot
+    if trustsLive { try pages.takeBackUnfinished() }
     let replay = try pages.replay(from: place, numbering: .counting)
     let capture = replay.capture
     let now = map.live
@@ -64,7 +65,8 @@ struct PrimaryRecovery {
       // Commits that the map had not seen changed the sum as they should, and nothing else.
       let expected = now.checksum.rawValue ^ found.rawValue ^ before.checksum.rawValue
       let mended = try mend(header, expected: DatabaseChecksum(expected))
-      return (capture, ["\(mended) damaged entries of the page map were corrected"])
+      let what = mended == 1 ? "entry" : "entries"
+      return (capture, mended > 0 ? ["damaged page map: \(mended) \(what) corrected"] : [])
     }
     // What was captured was durable, so its number proves that it was there, in any run of the
     // system.

@@ -81,7 +81,11 @@ public final class ReplicaCopy {
         guard entry.txid != .zero else { continue }
         let read = try file.read(into: page.bytes, at: pgno.index * pageSize, .readCopy)
         let isWhole = read == pageSize && pageChecksum(page.readOnly, pgno: pgno) == entry.checksum
-        if isWhole { editor.live.checksum.toggle(entry.checksum) } else { editor.forget(pgno) }
+        if isWhole {
+          editor.live.checksum.toggle(entry.checksum)
+        } else {
+          editor.correct(pgno, to: .absent)
+        }
       }
       editor.clear(beyond: count)
     }

@@ -234,8 +234,8 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
       highest = max(highest, pageCount)
     }
 
-    /// Forgets a page whose bytes are gone; the checksum of the database is the caller's to keep.
-    func forget(_ pgno: Pgno) { map.store(pgno, .absent) }
+    /// Changes an entry alone; the checksum of the database is the caller's to keep.
+    public func correct(_ pgno: Pgno, to entry: PageMapEntry) { map.store(pgno, entry) }
 
     /// Forgets entries beyond the end of the database, which a cut-off transaction may have left
     /// there.
@@ -338,6 +338,13 @@ public final class PageMapFile: @unchecked Sendable {  // all under `lock`
       sum.toggle(load(Pgno(UInt32(index + 1))).checksum)
     }
     return sum
+  }
+
+  /// How the sum of the entries differs from the checksum of the database: `.empty` when all is well.
+  public var imbalance: DatabaseChecksum {
+    lock.withLock { _ in
+      sumOfEntries(pageCount: liveRecord.pageCount, from: liveRecord.checksum)
+    }
   }
 
   /// Takes the sum of the entries as the checksum of the database, after all of them were found to be

@@ -115,6 +115,40 @@ extension NodeTests {
       #expect(checked.succeeded, "\(checked.output)")
     }
 
+    /// Lets a node be in the middle of a slow pass.
+    private func whileScrubbing(
+      _ role: NodeProcess.Role, _ body: (NodeProcess) throws -> Void
+    ) throws {
+      let cluster = try cluster(scrubRate: "2MiB")
+      let node = role == .primary ? cluster.primary : cluster.replica
+      try eventually("a pass is under way") {
+        (try node.status("scrub", "pages_done")?.integer ?? 0) > 256
+      }
+      try body(node)
+      try node.note("goes on")
+      try cluster.requireEqual()
+    }
+
+    /// A pass that runs already can be past what happened since.
+    @Test func aScrubBeginsWhenItIsAskedFor() throws {
+      try whileScrubbing(.replica) { node in
+        try Files.flipBit(node.database, at: 4096 * 100 + 2000)
+        let answer = try node.connect().request(".scrub").json
+        #expect(answer["repaired"]?.integer == 1, "\(answer)")
+        #expect(try node.status("scrub", "passes") == 2)
+      }
+    }
+
+    @Test(arguments: [NodeProcess.Role.primary, .replica])
+    func row15_entryThatIsDamagedDuringAScrubIsMended(role: NodeProcess.Role) throws {
+      try whileScrubbing(role) { node in
+        try Files.flipBit(node.database + "-pagemap", at: 4096 + 16 * 100 + 8 + 3, bit: 5)
+        _ = try node.connect().request(".scrub")
+        #expect(try node.status("scrub", "mended") == 1)
+        #expect(try node.status("scrub", "damaged") == 0)
+      }
+    }
+
     @Test func row12_damagedPrimaryStopsAndShipsNothing() throws {
       let cluster = try cluster()
       try Files.flipBit(cluster.primary.database, at: offset)

@@ -41,6 +41,11 @@ struct NodeArguments: ParsableArguments {
   var scrubRate: String?
   @Option(help: ArgumentHelp("How long after a check the next one begins.", valueName: "duration"))
   var scrubInterval: String?
+  @Option(
+    help: ArgumentHelp(
+      "The most memory that SQLite may take: 0B for no limit, auto for half of what there is.",
+      valueName: "size"))
+  var sqliteHeapLimit: String?
   @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel: String?
   @Option(help: "text, json or auto.") var logFormat: String?
   @OptionGroup var common: ConfigurationOptions
@@ -54,7 +59,7 @@ struct NodeArguments: ParsableArguments {
         Settings.insecure.flag(insecure ? true : nil),
         Settings.checkpointFrames.flag(checkpointFrames),
         Settings.scrubRate.flag(scrubRate), Settings.scrubInterval.flag(scrubInterval),
-        Settings.logLevel.flag(logLevel),
+        Settings.sqliteHeapLimit.flag(sqliteHeapLimit), Settings.logLevel.flag(logLevel),
         Settings.logFormat.flag(logFormat),
       ])
   }
@@ -66,6 +71,8 @@ enum NodeRun {
     _ configuration: Configuration, listen: String, http: String, ship: String, role: String
   ) async throws -> (NodeOptions, NodeSecurity) {
     MetricsRegistry.bootstrap()
+    HeapMemory.limitSQLite(
+      try configuration[Settings.sqliteHeapLimit] ?? HeapMemory.available / 2)
     var options = NodeOptions()
     options.listen = try address(configuration, Settings.listen, builtIn: listen)
     options.http = try address(configuration, Settings.http, builtIn: http)

@@ -121,6 +121,10 @@ enum Settings {
   static let scrubInterval = Setting(
     "scrub_interval", default: "1d", "how long after a check of all pages the next one begins",
     Parse.milliseconds)
+  static let sqliteHeapLimit = Setting(
+    "sqlite_heap_limit", default: "auto",
+    "the most memory that SQLite may take; 0B for no limit, auto for half of what there is",
+    Parse.bytesOrAuto)
   static let logLevel = Setting(
     "log_level", default: "info", "trace, debug, info, notice, warning, error or critical",
     Parse.choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]))
@@ -142,8 +146,8 @@ enum Settings {
     databasesOpen,
     name, shipSecretFile, insecure,
     authKeyFiles,
-    authRequireExp, tlsCert, tlsKey, tlsCA, checkpointFrames, scrubRate, scrubInterval, logLevel,
-    logFormat, address, token, tokenFile, tls,
+    authRequireExp, tlsCert, tlsKey, tlsCA, checkpointFrames, scrubRate, scrubInterval,
+    sqliteHeapLimit, logLevel, logFormat, address, token, tokenFile, tls,
   ]
 }
 
@@ -221,6 +225,11 @@ enum Parse {
   /// Bytes from `65536`, `64KiB`, `1MiB`.
   @Sendable static func bytes(_ text: String) throws(BadValue) -> Int {
     try SizeText.bytes(text)
+  }
+
+  /// The same, or nil for `auto`.
+  @Sendable static func bytesOrAuto(_ text: String) throws(BadValue) -> Int? {
+    text == "auto" ? nil : try bytes(text)
   }
 
   @Sendable static func listenAddress(_ text: String) throws(BadValue) -> ListenAddress {

@@ -19,6 +19,38 @@ extension NodeTests {
       "SELECT hex(zeroblob(4000000)), hex(zeroblob(4000000))",
     ]
 
+    /// What takes too much memory fails alone: the node goes on, and so does everybody else.
+    @Test func row54_memoryOfSQLiteIsLimited() throws {
+      let flags = ["--sqlite-heap-limit", "16MiB"]
+      let cluster = try Cluster(primaryArguments: flags, replicaArguments: flags) { path in
+        try Connection(path: path, mode: .create).execute(WriteLoad.schema)
+      }
+      try cluster.settle()
+      let load = WriteLoad(ports: cluster.ports, threads: 2, firstID: 1)
+      let asks = cluster.ports.map { port in
+        BackgroundThread {
+          let client = try LineConnection(port: port)
+          var refused = 0
+          for round in 0..<20 {
+            let writes = round % 2 == 1
+            let text = "hex(zeroblob(\(7_000_000 + round)))"
+            let answer = try client.request(
+              writes
+                ? "CREATE TABLE large\(port) AS SELECT \(text) AS x"
+                : "SELECT length(\(text))")
+            if answer.error == "SQLITE_NOMEM" { refused += 1 }
+          }
+          #expect(refused == 20)
+        }
+      }
+      for ask in asks { try ask.join() }
+      try eventually("some writes") { load.acknowledgedCount > 100 }
+      let outcome = try load.stop()
+      try cluster.requireEqual()
+      #expect(try outcome.problems(in: cluster.primary.database) == [])
+      for node in cluster.nodes { #expect(node.isRunning) }
+    }
+
     @Test(.enabled(if: MemoryTests.prlimit != nil, "there is no prlimit here"))
     func row54_littleMemory() throws {
       let prlimit = try #require(Self.prlimit)

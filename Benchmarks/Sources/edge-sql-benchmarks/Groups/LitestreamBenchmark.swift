@@ -50,7 +50,7 @@ private final class FilePair {
   let writer: FloorDatabase
   let copy: String
   private var beats = 0
-  private static let secondsMax = 10.0
+  private static let secondsMax = 60.0
 
   /// - Parameter writer: of a table made by `WorkFolder.makeTable`.
   init(writer: FloorDatabase, copy: String) throws {

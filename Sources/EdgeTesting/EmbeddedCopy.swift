@@ -17,6 +17,7 @@ public final class EmbeddedCopy {
   public static let pageBytes = 4096
   private static let frameBytes = 4120
   private static let pullsMax = 10_000
+  private static let triesMax = 100
 
   public init() {}
 
@@ -26,8 +27,14 @@ public final class EmbeddedCopy {
     public var description: String
   }
 
+  /// A node that has not got a write yet of which it told says so, and the library asks again.
   private func get(_ path: String, _ port: Int) throws -> HTTPMessage {
-    try HTTPClient(port: port).request("GET", path, headers: headers)
+    var answer = try HTTPClient(port: port).request("GET", path, headers: headers)
+    for _ in 0..<Self.triesMax where answer.status == 503 {
+      elapse(seconds: 0.1)
+      answer = try HTTPClient(port: port).request("GET", path, headers: headers)
+    }
+    return answer
   }
 
   private func refuse(_ answer: HTTPMessage) -> Refused {

@@ -41,6 +41,11 @@ enum LitestreamBenchmark {
       "its bytes are those of its new files; the file is opened anew for each look, on both sides",
       "first copy: a replica's start to its first read; litestream restores what it had stored before",
     ]
+    if theirs.pair.stalls > 0 {
+      report.notes.append(
+        "litestream's follower stood still \(theirs.pair.stalls) times for \(Int(FilePair.secondsMax)) s, and was started "
+          + "anew; those times are left out")
+    }
     return report
   }
 }
@@ -50,7 +55,10 @@ private final class FilePair {
   let writer: FloorDatabase
   let copy: String
   private var beats = 0
-  private static let secondsMax = 60.0
+  /// How often nothing came any more, and `onStall` helped.
+  private(set) var stalls = 0
+  var onStall: (() throws -> Void)?
+  static let secondsMax = 5.0
 
   /// - Parameter writer: of a table made by `WorkFolder.makeTable`.
   init(writer: FloorDatabase, copy: String) throws {
@@ -74,8 +82,9 @@ private final class FilePair {
       usleep(5000)
       try beat()
       let start = MonotonicTime.nanoseconds
+      let stalls = stalls
       try waitUntilEqual()
-      times.append(MonotonicTime.nanoseconds - start)
+      if stalls == self.stalls { times.append(MonotonicTime.nanoseconds - start) }
     }
     return Timing.p50p99(times)
   }
@@ -95,10 +104,16 @@ private final class FilePair {
   }
 
   func waitUntilEqual() throws {
-    let end = MonotonicTime.seconds + Self.secondsMax
+    var end = MonotonicTime.seconds + Self.secondsMax
+    var mayStall = onStall != nil
     // A copy that is being written to may not be readable for a moment.
     while FloorDatabase.look(copy, "SELECT n FROM beat") != beats {
-      guard MonotonicTime.seconds < end else { throw Failure("\(copy) stays behind") }
+      guard MonotonicTime.seconds >= end else { continue }
+      guard mayStall else { throw Failure("\(copy) stays behind") }
+      mayStall = false
+      stalls += 1
+      try onStall?()
+      end = MonotonicTime.seconds + 30
     }
   }
 }
@@ -125,25 +140,36 @@ private final class EdgePair {
 /// litestream, storing in a folder, and litestream that follows it.
 private final class LitestreamPair {
   private let process: ChildProcess
-  private let follower: ChildProcess
+  private var follower: ChildProcess?
   private let store: String
   let pair: FilePair
 
   init(_ program: String, _ folder: WorkFolder) throws {
     let path = try folder.makeTable()
     let copy = folder.newPath()
-    store = folder.newPath() + "-store"
+    let store = folder.newPath() + "-store"
+    self.store = store
     let writer = try FloorDatabase(wal: path, synchronous: "NORMAL")
     let configuration = try Litestream.configuration(path, store)
     process = try ChildProcess(
       program, ["replicate", "-config", configuration], log: path + "-log")
     // A follower ends when nothing is stored yet.
     try Litestream.waitForFiles(store)
+    pair = try FilePair(writer: writer, copy: copy)
+    pair.onStall = { [unowned self] in
+      follower = nil
+      folder.removeDatabase(copy)
+      unlink(copy + "-txid")
+      try follow(program, copy)
+    }
+    try follow(program, copy)
+    try pair.waitUntilEqual()
+  }
+
+  private func follow(_ program: String, _ copy: String) throws {
     follower = try ChildProcess(
       program, ["restore", "-f", "-follow-interval", "1ms", "-o", copy, "file://" + store],
       log: copy + "-log")
-    pair = try FilePair(writer: writer, copy: copy)
-    try pair.waitUntilEqual()
   }
 
   func sentBytes() throws -> Double { try Litestream.bytes(store) }

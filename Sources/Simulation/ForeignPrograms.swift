@@ -177,14 +177,14 @@ final class ForeignPrograms {
   /// Whether a primary takes a write.
   func probe(_ node: SimulatedNode) -> Bool {
     guard let context = node.context else { return false }
-    let isWell = NIOLoopBoundBox(false, eventLoop: node.clientLoop)
+    let isWell = NIOLoopBoundBox<Bool?>(nil, eventLoop: node.clientLoop)
     node.run {
       context.primary.submit(EngineRequest(.position), on: node.clientLoop) { response in
         isWell.value = response.failure == nil
       }
     }
-    simulation.drain(node)
-    return isWell.value
+    simulation.drain(node) { isWell.value != nil }
+    return isWell.value ?? false
   }
 
   /// The ids of the rows that are there; each is there once.

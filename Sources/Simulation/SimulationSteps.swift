@@ -82,7 +82,8 @@ extension Simulation {
     }
   }
 
-  /// Runs everybody who is not in the middle of something.
+  /// Runs everybody who is not in the middle of something. The deeper waits lie within each other, the
+  /// less happens in one: those for what cannot come would multiply.
   func runOthers(nanoseconds: UInt64, until isDone: () -> Bool) {
     let former = active
     depth += 1
@@ -92,7 +93,7 @@ extension Simulation {
     }
     let end = now + nanoseconds
     var rounds = 0
-    while now < end, !isDone(), rounds < 200, violation == nil {
+    while now < end, !isDone(), rounds < 200 >> (2 * (depth - 1)), violation == nil {
       rounds += 1
       active = nil
       if rounds % 4 == 0 { pass(max(1_000_000, (end - now) / 10)) }
@@ -104,9 +105,9 @@ extension Simulation {
     now = max(now, isDone() ? now : end)
   }
 
-  /// Runs what a node has to do, without anybody else.
-  func drain(_ node: SimulatedNode) {
-    for _ in 0..<10_000 {
+  /// Runs what a node has to do, without anybody else, until it has done what somebody waits for.
+  func drain(_ node: SimulatedNode, until isDone: () -> Bool = { false }) {
+    for _ in 0..<10_000 where !isDone() {
       guard let thread = node.idleThreads.first else { break }
       _ = thread.runJob()
       for loop in node.loops { loop.run() }

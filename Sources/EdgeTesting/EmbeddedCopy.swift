@@ -29,12 +29,15 @@ public final class EmbeddedCopy {
 
   /// A node that has not got a write yet of which it told says so, and the library asks again.
   private func get(_ path: String, _ port: Int) throws -> HTTPMessage {
-    var answer = try HTTPClient(port: port).request("GET", path, headers: headers)
-    for _ in 0..<Self.triesMax where answer.status == 503 {
-      elapse(seconds: 0.1)
-      answer = try HTTPClient(port: port).request("GET", path, headers: headers)
+    func ask() throws -> HTTPMessage {
+      try HTTPClient(port: port).request("GET", path, headers: headers)
     }
-    return answer
+    for _ in 0..<Self.triesMax {
+      let answer = try ask()
+      guard answer.status == 503 else { return answer }
+      elapse(seconds: 0.1)
+    }
+    return try ask()
   }
 
   private func refuse(_ answer: HTTPMessage) -> Refused {

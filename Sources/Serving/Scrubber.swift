@@ -44,6 +44,9 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
     public var mended = 0
   }
 
+  /// Is told what a pass found, or why it did not reach the end.
+  public typealias Completion = @Sendable (Result<Report, any Error>) -> Void
+
   private struct State {
     var status = ScrubStatus()
     /// A pass runs, or is about to.
@@ -53,7 +56,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
     /// A later pass, and the monotonic time at which it begins.
     var planned: (task: Scheduled<Void>, nanoseconds: UInt64)?
     /// Those who wait for a pass that has not begun: one that runs may be past what they ask about.
-    var waiting: [@Sendable (Result<Report, any Error>) -> Void] = []
+    var waiting: [Completion] = []
   }
 
   private let path: String
@@ -104,7 +107,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
   /// Runs a pass at full speed, from now on: after one that runs already, which hurries up.
   ///
   /// - Parameter completion: called once, on a thread that must not wait.
-  public func run(completion: @escaping @Sendable (Result<Report, any Error>) -> Void) {
+  public func run(completion: @escaping Completion) {
     guard queue(hurried: true, completion) else { return completion(.failure(ThreadStopped())) }
   }
 
@@ -118,9 +121,7 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
 
   /// - Returns: false when this has been stopped; those who wait by then are still answered.
   @discardableResult
-  private func queue(
-    hurried: Bool, _ completion: (@Sendable (Result<Report, any Error>) -> Void)? = nil
-  ) -> Bool {
+  private func queue(hurried: Bool, _ completion: Completion? = nil) -> Bool {
     state.withLock { state in
       guard !state.isStopped else { return false }
       if hurried { state.isHurried = true }
@@ -152,9 +153,8 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
     }
     let result = Result { try scrub() }
     check = nil
-    let (isLast, refused): (Bool, [@Sendable (Result<Report, any Error>) -> Void]) = state.withLock
-    {
-      state in
+    // Nobody is refused where another pass begins.
+    let refused: [Completion]? = state.withLock { state in
       state.status.isRunning = false
       switch result {
       case .success:
@@ -166,16 +166,16 @@ public final class Scrubber: @unchecked Sendable {  // `check` is used by one pa
       }
       guard state.waiting.isEmpty || state.isStopped else {
         startPass()
-        return (false, [])
+        return nil
       }
       defer { state.waiting = [] }
       state.isQueued = false
       state.isHurried = false
-      return (true, state.waiting)
+      return state.waiting
     }
     for completion in served { completion(result) }
+    guard let refused else { return }
     for completion in refused { completion(.failure(ThreadStopped())) }
-    guard isLast else { return }
     let pause: TimeAmount
     if case .success = result {
       pause = .seconds(Int64(options.intervalSeconds))

@@ -35,11 +35,7 @@ public enum HeapMemory {
 
   /// The number in a file of the kernel; nil when there is none.
   private static func number(_ path: String) -> Int? {
-    guard let file = fopen(path, "r") else { return nil }
-    defer { fclose(file) }
-    var line = [CChar](repeating: 0, count: 32)
-    guard fgets(&line, Int32(line.count), file) != nil else { return nil }
-    return Int(
-      String(decoding: line.prefix { $0 > 32 }.map(UInt8.init(bitPattern:)), as: UTF8.self))
+    guard let bytes = try? Disk.readPrefix(of: path, count: 32) else { return nil }
+    return Int(String(decoding: bytes.prefix { $0 > 32 }, as: UTF8.self))
   }
 }

@@ -95,6 +95,9 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
       try recover(existing)
       upstream.content.onCaughtUp = serve
     }
+    upstream.content.onDoubt = { [self] count in
+      doubt("\(count) pages of this replica are damaged")
+    }
     upstream.content.onDatabase = { [self] database in
       isRecovered.store(true, ordering: .releasing)
       serve(database)
@@ -104,11 +107,9 @@ package final class ReplicaParts: @unchecked Sendable {  // see the comments
 
   /// Brings the page map up to date, before anything is applied or shipped onwards.
   package func recover(_ database: ReplicaDatabase) throws {
-    guard !isRecovered.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    if try database.recoverMap() { logger.info("the page map was made anew from the pages") }
-    upstream.content.refresh()
-    upstream.content.onDoubt = { [self] count in
-      doubt("\(count) pages of this replica are damaged")
+    if !isRecovered.exchange(true, ordering: .acquiringAndReleasing) {
+      if try database.recoverMap() { logger.info("the page map was made anew from the pages") }
+      upstream.content.refresh()
     }
     if database.isDoubtful {
       doubt("pages of this replica are not what it noted of them, and must be compared")

@@ -109,7 +109,6 @@ public final class ReplicaService: Service, Sendable {
     do {
       let serving = try await makeServing(database)
       self.serving.withLock { $0 = serving }
-      try await upstream.loop.submit { [parts] in parts.attach(serving.parts) }.get()
       ready.succeed()
     } catch {
       configuration.options.logger.critical("cannot serve", metadata: ["error": "\(error)"])
@@ -131,7 +130,11 @@ public final class ReplicaService: Service, Sendable {
       ClientListeners(node: made.context, options: options, group: $0)
     }
     let addresses = try await listeners?.start() ?? ClientListeners.Addresses()
-    try await upstream.loop.submit { [parts] in try parts.recover(database) }.get()
+    // Before followers may come: those who are there are sent away when pages are found damaged.
+    try await upstream.loop.submit { [parts] in
+      try parts.recover(database)
+      parts.attach(made)
+    }.get()
     made.begin()
     let shipAddress =
       try await options.ship.asyncMap {

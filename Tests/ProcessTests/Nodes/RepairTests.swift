@@ -99,6 +99,22 @@ extension NodeTests {
       try cluster.requireEqual()
     }
 
+    /// The change of a damaged page does not add up. Until the upstream has sent what is right,
+    /// nothing is answered from the page, in the run that made the first copy as in any other.
+    @Test func row10_damageThatAnUpdateMeetsIsNotServed() throws {
+      let cluster = try cluster()
+      cluster.link.pause(.up)
+      try Files.flipBit(cluster.replica.database, at: offset)
+      try cluster.primary.connect().run(
+        "UPDATE ballast SET b = 'x' || substr(b, 2) WHERE id BETWEEN 2900 AND 3100")
+      try eventually("the damage is known") { try cluster.replica.status("damage")?.text != nil }
+      let read = try cluster.replica.connect().query("SELECT sum(length(b)) FROM ballast")
+      #expect(read.error != nil, "\(read.json)")
+      cluster.link.resume()
+      try eventually("it is repaired") { try cluster.replica.status("damage") == .null }
+      try cluster.requireEqual()
+    }
+
     /// The map is wrong and the page is right: nothing needs to be fetched, on either side.
     @Test(arguments: [NodeProcess.Role.primary, .replica])
     func row15_damagedEntryOfThePageMapIsMended(role: NodeProcess.Role) throws {

@@ -140,8 +140,8 @@ struct PrimaryRecovery {
       throw SQLiteError(code: SQLiteError.corrupt, message: "the wal-index cannot be read")
     }
     let count = UInt32(clamping: try connection.queryInteger("PRAGMA page_count") ?? 0)
-    let known = max(map.live.txid, map.base.txid)
     let scan = try pages.scan(header, pageCount: count)
+    let known = newestKnown(scan)
     var history = map.base.history
     let notes = try judge(scan, known: known, isSameFile: isSameFile, &history)
     try begin(history)
@@ -158,6 +158,17 @@ struct PrimaryRecovery {
       try save(history, place: capture.place)
     }
     return (capture, notes)
+  }
+
+  /// The last transaction that was captured: of entries and of the record where they stand, either can
+  /// have reached the disk alone before a loss of power.
+  private func newestKnown(_ scan: PageScan) -> TXID {
+    let noted = max(map.live.txid, map.base.txid)
+    // The number in a damaged entry can be any, and must not become that of a commit to come.
+    guard scan.newestKept > noted, scan.newestKept.rawValue - noted.rawValue <= UInt32.max else {
+      return noted
+    }
+    return scan.newestKept
   }
 
   /// Decides whether the pages are the known ones, later ones, or those of another history.

@@ -116,6 +116,14 @@ import WALShip
     #expect(try scanAgrees(database))
   }
 
+  /// Begins the WAL, all of which is copied, anew without a commit.
+  private func rollBackIntoANewLog(_ database: PrimaryDatabase) throws {
+    try database.connection.execute(
+      "PRAGMA cache_size = 5; BEGIN; INSERT INTO t WITH RECURSIVE c(n) AS "
+        + "(SELECT 1 UNION ALL SELECT n+1 FROM c LIMIT 300) SELECT randomblob(3000) FROM c; ROLLBACK"
+    )
+  }
+
   /// A large transaction that is rolled back begins the WAL anew, with nothing committed in it.
   @Test func snapshotsAreKnownAfterARollbackBeganTheLogAnew() throws {
     let database = try PrimaryDatabase(path: path)
@@ -123,15 +131,38 @@ import WALShip
     try database.captureAll()
     let before = try #require(database.logWatch.place)
     _ = try database.checkpointer.run(isClean: true) { _ in database.map.live }
-    try database.connection.execute(
-      "PRAGMA cache_size = 5; BEGIN; INSERT INTO t WITH RECURSIVE c(n) AS "
-        + "(SELECT 1 UNION ALL SELECT n+1 FROM c LIMIT 300) SELECT randomblob(3000) FROM c; ROLLBACK"
-    )
+    try rollBackIntoANewLog(database)
     #expect(try #require(database.logWatch.place).salts != before.salts)
     #expect(try database.captureAll().isEmpty)
     #expect(try scanAgrees(database))
     try database.connection.execute("INSERT INTO t VALUES (2)")
     #expect(try database.captureAll().count == 1)
+    #expect(try scanAgrees(database))
+  }
+
+  /// The same, with a commit of another program behind it: SQLite draws both salts of its WAL anew.
+  @Test func row33_aCommitInALogWithUnknownSaltsIsCaptured() throws {
+    let position = try {
+      let database = try PrimaryDatabase(path: path)
+      try database.connection.execute("CREATE TABLE t(b); INSERT INTO t VALUES (1)")
+      try database.captureAll()
+      _ = try database.checkpointer.run { _ in database.map.live }
+      let before = try #require(database.logWatch.place).salts.first
+      try rollBackIntoANewLog(database)
+      let other = try foreign()
+      other.keepLog()
+      try other.execute("INSERT INTO t VALUES (2)")
+      let salts = try #require(database.logWatch.place).salts
+      #expect(![before, before &+ 1].contains(salts.first))
+      #expect(try database.captureAll().count == 1)
+      #expect(try scanAgrees(database))
+      try other.execute("INSERT INTO t VALUES (3)")
+      return database.tracker.position
+    }()
+    let database = try PrimaryDatabase(path: path)
+    #expect(database.tracker.position.epoch == position.epoch)
+    #expect(database.tracker.position.txid == position.txid.next)
+    #expect(database.notes == [])
     #expect(try scanAgrees(database))
   }
 
@@ -259,6 +290,32 @@ import WALShip
       database.tracker.position.txid == (newCommit == .none ? position.txid : position.txid.next))
   }
 
+  /// After a loss of power the entries of the last commit can be there, and the record of where they
+  /// stand not; and there is no WAL where another program was the last to close the file.
+  @Test func row01_aStartKnowsTheLastCommitByItsEntries() throws {
+    let former: PageMapLive
+    let position: Position
+    do {
+      let database = try PrimaryDatabase(path: path)
+      try database.connection.execute("CREATE TABLE t(a); INSERT INTO t VALUES (1)")
+      try database.captureAll()
+      former = database.map.live
+      try database.connection.execute("UPDATE t SET a = 2; UPDATE t SET a = 3")
+      try database.captureAll()
+      position = database.tracker.position
+    }
+    do { _ = try foreign().query("SELECT * FROM t") }
+    do {
+      let map = try PageMapFile(opening: path + "-pagemap")
+      try map.update { $0.live = former }
+    }
+    let database = try PrimaryDatabase(path: path)
+    #expect(database.tracker.position.epoch == position.epoch)
+    // The first frame of a WAL is a commit of its own.
+    #expect(database.tracker.position.txid == position.txid.next)
+    #expect(try scanAgrees(database))
+  }
+
   @Test func aCleanlyClosedFileWithoutAWALContinuesWhereItWas() throws {
     let position = try {
       let database = try PrimaryDatabase(path: path)
@@ -308,83 +365,5 @@ import WALShip
       _ = try PrimaryDatabase(path: path)
     }
     #expect(try Files.read(path) == before)
-  }
-}
-
-@Suite(.services) struct CheckpointerTests {
-  private let directory: TestDirectory
-  private let path: String
-
-  init() throws {
-    directory = try TestDirectory()
-    path = directory.file("p.db")
-  }
-
-  private func database(rows: Int) throws -> PrimaryDatabase {
-    let database = try PrimaryDatabase(path: path)
-    try database.connection.execute("CREATE TABLE t(a, b)")
-    for number in 0..<rows {
-      try database.connection.execute("INSERT INTO t VALUES (\(number), randomblob(500))")
-    }
-    try database.captureAll()
-    return database
-  }
-
-  @Test func aCompleteCheckpointLetsTheNextCommitBeginTheLogAnew() throws {
-    let database = try database(rows: 200)
-    let before = database.logState.frames
-    let outcome = try database.checkpointer.run { _ in database.map.live }
-    #expect(outcome.copied == before)
-    try database.connection.execute("INSERT INTO t VALUES (1, 1)")
-    let captured = try database.captureAll()
-    #expect(captured.count == 1)
-    #expect(database.logState.frames < before)
-  }
-
-  @Test func row30_nobodyElseCanCopyOrResetTheLog() throws {
-    let database = try database(rows: 50)
-    let other = try Connection(path: path, mode: .readWrite)
-    _ = try other.query("SELECT count(*) FROM t")
-    for kind in ["PASSIVE", "TRUNCATE"] {
-      let answer = try other.query("PRAGMA wal_checkpoint(\(kind))").first
-      #expect(answer?.first == .integer(1), "busy")
-    }
-    try other.execute("INSERT INTO t VALUES (0, 0)")
-    #expect(try database.captureAll().count == 1)
-  }
-
-  @Test func aReaderKeepsItsSnapshotThroughACheckpoint() throws {
-    let database = try database(rows: 100)
-    let reader = try Connection(path: path, mode: .readOnly)
-    try reader.execute("BEGIN")
-    let before = try reader.queryInteger("SELECT count(*) FROM t")
-    try database.connection.execute("DELETE FROM t")
-    try database.captureAll()
-    let outcome = try database.checkpointer.run { _ in database.map.live }
-    #expect(outcome.copied < outcome.frames)
-    #expect(try reader.queryInteger("SELECT count(*) FROM t") == before)
-    try reader.execute("COMMIT")
-    let second = try database.checkpointer.run { _ in database.map.live }
-    #expect(second.copied == second.frames)
-    #expect(try reader.queryInteger("SELECT count(*) FROM t") == 0)
-    #expect(try reader.query("PRAGMA integrity_check").first?.first == .text("ok"))
-  }
-
-  @Test func theFileAloneIsWholeAfterACheckpoint() throws {
-    let rows = 300
-    do {
-      let database = try database(rows: rows)
-      try database.connection.execute("DELETE FROM t WHERE a > 100")
-      try database.connection.allowingVacuum { () throws(SQLiteError) in
-        try database.connection.execute("VACUUM")
-      }
-      try database.captureAll()
-      let outcome = try database.checkpointer.run { _ in database.map.live }
-      #expect(outcome.copied == outcome.frames)
-    }
-    try directory.write("copy.db", try Files.read(path))
-    let copy = try Connection(path: directory.file("copy.db"), mode: .readWrite)
-    #expect(try copy.query("PRAGMA integrity_check").first?.first == .text("ok"))
-    #expect(try copy.queryInteger("SELECT count(*) FROM t") == 101)
   }
 }

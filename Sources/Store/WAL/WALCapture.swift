@@ -102,9 +102,18 @@ public final class WALCapture {
   private func followRestart(to header: WALIndexHeader) throws {
     // The lock protocol of `Checkpointer` lets nobody reset the WAL before it is captured, so a new
     // generation begins exactly where the old one was left.
-    let isNext = header.salts.first == place.salts.first &+ 1 || place.frame == 0
-    guard isNext else { throw CaptureError.historyLost(seen: place, found: header.place) }
+    let isNext = header.salts.first == place.salts.first &+ 1
+    // A transaction that was rolled back can have begun one in between. Behind such an empty one,
+    // another connection draws both salts anew: that all of the former one was copied is proof, too.
+    guard isNext || place.frame == 0 || place == map.base.place else {
+      throw CaptureError.historyLost(seen: place, found: header.place)
+    }
     place = LogPlace(salts: header.salts, frame: 0)
+    var base = map.base
+    guard !isNext, base.txid == map.live.txid else { return }
+    // Nothing else would tell a start that this WAL leads on from what is known.
+    base.place = place
+    try map.saveBase(base)
   }
 
   // MARK: One transaction

@@ -31,6 +31,7 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     var isScheduled = false
   }
   private let queue = Mutex(Queue())
+  private let isCaptureQueued = Atomic(false)
   /// How many requests the last batch had.
   private var lastCount = 0
   /// The connection that all clients share.
@@ -95,9 +96,12 @@ final class Writer: PrimaryAccess, @unchecked Sendable {  // confined to `thread
     }
   }
 
-  /// There may be commits of other processes.
+  /// There may be commits of other processes. However often this is said while the thread is busy, it
+  /// looks once.
   func captureForeign() {
+    guard !isCaptureQueued.exchange(true, ordering: .acquiringAndReleasing) else { return }
     thread.submit { [self] in
+      isCaptureQueued.store(false, ordering: .releasing)
       guard failure == nil else { return }
       do {
         try database.captureAll()

@@ -24,7 +24,8 @@ import Testing
   }
 
   /// Seeds beyond the first 500 that have found something, in the engine or in the checks.
-  @Test(arguments: [746, 787, 2030, 2611, 3576, 4231, 5354, 7856, 7984, 8210])
+  @Test(
+    arguments: [746, 787, 870, 2030, 2611, 3576, 3648, 4231, 5354, 7856, 7984, 8210, 9725])
   func seedsThatFoundBugs(seed: Int) throws {
     let result = try simulator().run(["one", "\(seed)"], deadline: .seconds(300))
     #expect(result.succeeded, "\(result.output.suffix(8000)) \(result.error.suffix(2000))")

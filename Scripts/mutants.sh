@@ -21,9 +21,12 @@ copy_sources() {
   [ -f Package.resolved ] && cp Package.resolved "$scratch/tree/" || true
 }
 
-# Copies what differs, so that the build does only what a patch asks for.
+# Copies what differs, so that the build does only what a patch asks for, and removes what is gone.
 rsync_files() {
   local file
+  (cd "$scratch/tree" && find "$1" -type f -print0) | while IFS= read -r -d '' file; do
+    [ -e "$file" ] || rm "$scratch/tree/$file"
+  done
   find "$1" -type f -print0 | while IFS= read -r -d '' file; do
     cmp -s "$file" "$scratch/tree/$file" && continue
     mkdir -p "$(dirname "$scratch/tree/$file")"

@@ -47,12 +47,12 @@ public final class Cluster {
   /// Where clients may go.
   public var ports: [Int] { nodes.map(\.listenPort) }
 
-  /// Waits until every replica is where the primary is.
+  /// Waits until every replica is where the primary is, commits of other programs included.
   public func settle(_ deadline: Deadline = .seconds(120)) throws {
     for replica in replicas {
       var places = (Int64(0), Int64(0))
       try eventually("a replica at \(places.0), the primary at \(places.1)", deadline: deadline) {
-        places = ((try? replica.txid()) ?? -1, try primary.txid())
+        places = ((try? replica.txid()) ?? -1, try primary.capturedTXID())
         return places.0 == places.1
       }
     }

@@ -176,4 +176,11 @@ public final class NodeProcess {
     guard let number = try report()["txid"]?.integer else { throw TestFailure("no txid in status") }
     return number
   }
+
+  /// The same, once the node has numbered what other programs committed to its file until now: they
+  /// are told of it a moment before it is. An answer has the number of all that it shows.
+  public func capturedTXID() throws -> Int64 {
+    _ = try connect().request("SELECT count(*) FROM sqlite_schema")
+    return try txid()
+  }
 }

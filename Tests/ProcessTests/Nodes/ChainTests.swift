@@ -254,7 +254,7 @@ private final class Chain {
   func settle() throws {
     for node in replicas {
       try eventually("\(node.database) at the primary's position", deadline: .seconds(60)) {
-        try node.txid() == primary.txid()
+        try node.txid() == primary.capturedTXID()
       }
     }
   }

@@ -37,9 +37,17 @@ public final class ReplicaService: Service, Sendable {
   private struct Serving: Sendable {
     var parts: ReplicaParts.Serving
     var listeners: ClientListeners?
-    var addresses: ClientListeners.Addresses
+    var addresses = ClientListeners.Addresses()
     var shipAddress: SocketAddress?
     var database: ReplicaDatabase { parts.database }
+
+    /// Accepts nobody any more, and ends what runs beside the applier.
+    func stop() async {
+      await listeners?.stop()
+      await parts.shipServer?.stop()
+      parts.quiesce()
+      await parts.checkpoints.stop()
+    }
   }
 
   private struct Lifecycle {
@@ -56,6 +64,8 @@ public final class ReplicaService: Service, Sendable {
   private let serving = Mutex<Serving?>(nil)
   private let ready: EventLoopPromise<Void>
   private let lifecycle = Mutex(Lifecycle())
+  /// Why it cannot go on.
+  private let failures = AsyncStream.makeStream(of: (any Error).self)
   private let started = monotonicNanoseconds()
 
   private var upstream: Upstream { parts.upstream }
@@ -63,7 +73,8 @@ public final class ReplicaService: Service, Sendable {
   /// Opens the replica's file, if there is one, serves it, and begins to follow.
   ///
   /// - Throws: `ReplicaDatabase.Failure.foreignFile` for a file that is not a replica's, which
-  ///   stays as it is.
+  ///   stays as it is; `ListenFailure` for an address that cannot be used. Then nothing is left
+  ///   running.
   public init(configuration: ReplicaConfiguration) async throws {
     precondition(!configuration.upstreams.isEmpty, "a replica needs an upstream")
     self.configuration = configuration
@@ -87,13 +98,20 @@ public final class ReplicaService: Service, Sendable {
     }
     // What is here can be read at once, unless it was not ours, or may be less than was served.
     let existing = try await loop.submit { [parts] in parts.database }.get()
-    if let existing, !existing.awaitsUpstream { await startServing(existing) }
+    if let existing, !existing.awaitsUpstream {
+      do {
+        try await startServing(existing)
+      } catch {
+        await stop()
+        throw error
+      }
+    }
     try await loop.submit { [self] in
       try parts.follow { [self] database in
         lifecycle.withLock { lifecycle in
           guard !lifecycle.isStopped else { return }
           // The listeners start beside the applier, which goes on meanwhile.
-          lifecycle.start = Task { await self.startServing(database) }
+          lifecycle.start = Task { await self.serveOrEnd(database) }
         }
       }
     }.get()
@@ -105,18 +123,18 @@ public final class ReplicaService: Service, Sendable {
   /// Returns once the first read can be answered.
   public func waitUntilReady() async throws { try await ready.futureResult.get() }
 
-  private func startServing(_ database: ReplicaDatabase) async {
+  /// The same as `startServing`, when nobody is there any more who could be told of a failure.
+  private func serveOrEnd(_ database: ReplicaDatabase) async {
     do {
-      let serving = try await makeServing(database)
-      self.serving.withLock { $0 = serving }
-      ready.succeed()
+      try await startServing(database)
     } catch {
       configuration.options.logger.critical("cannot serve", metadata: ["error": "\(error)"])
       ready.fail(error)
+      failures.continuation.yield(error)
     }
   }
 
-  private func makeServing(_ database: ReplicaDatabase) async throws -> Serving {
+  private func startServing(_ database: ReplicaDatabase) async throws {
     let options = configuration.options
     let status = StatusSource(role: .replica, tracker: database.tracker)
     status.set { [weak self] in
@@ -126,29 +144,44 @@ public final class ReplicaService: Service, Sendable {
     let made = parts.makeServing(
       database, status: { status.make() },
       pages: { [weak self] in self?.serving.withLock { $0 != nil } ?? false })
-    let listeners = clientGroup.map {
-      ClientListeners(node: made.context, options: options, group: $0)
+    var serving = Serving(
+      parts: made,
+      listeners: clientGroup.map {
+        ClientListeners(node: made.context, options: options, group: $0)
+      })
+    do {
+      serving.addresses = try await serving.listeners?.start() ?? ClientListeners.Addresses()
+      // Before followers may come: those who are there are sent away when pages are found damaged.
+      try await upstream.loop.submit { [parts] in
+        try parts.recover(database)
+        parts.attach(made)
+      }.get()
+      made.begin()
+      serving.shipAddress =
+        try await options.ship.asyncMap {
+          try await made.shipServer?.start(host: $0.host, port: $0.port)
+        } ?? nil
+    } catch {
+      await serving.stop()
+      throw error
     }
-    let addresses = try await listeners?.start() ?? ClientListeners.Addresses()
-    // Before followers may come: those who are there are sent away when pages are found damaged.
-    try await upstream.loop.submit { [parts] in
-      try parts.recover(database)
-      parts.attach(made)
-    }.get()
-    made.begin()
-    let shipAddress =
-      try await options.ship.asyncMap {
-        try await made.shipServer?.start(host: $0.host, port: $0.port)
-      } ?? nil
-    return Serving(
-      parts: made, listeners: listeners, addresses: addresses, shipAddress: shipAddress)
+    let complete = serving
+    self.serving.withLock { $0 = complete }
+    ready.succeed()
   }
 
   // MARK: Stopping
 
+  /// Serves until the service group shuts down.
+  ///
+  /// - Throws: when what was copied cannot be served: `ListenFailure` for an address that cannot be
+  ///   used.
   public func run() async throws {
-    try? await gracefulShutdown()
+    let failure = await cancelWhenGracefulShutdown { [failures] in
+      await failures.stream.first { _ in true }
+    }
     await stop()
+    if let failure { throw failure }
   }
 
   public func stop() async {
@@ -160,11 +193,7 @@ public final class ReplicaService: Service, Sendable {
     guard let start else { return }
     // What starts at this moment is stopped with the rest.
     await start?.value
-    let serving = serving.withLock { $0 }
-    await serving?.listeners?.stop()
-    await serving?.parts.shipServer?.stop()
-    serving?.parts.quiesce()
-    await serving?.parts.checkpoints.stop()
+    await serving.withLock { $0 }?.stop()
     try? await upstream.loop.submit { [parts] in parts.close() }.get()
     self.serving.withLock { $0 = nil }
     ready.fail(ThreadStopped())

@@ -49,7 +49,7 @@ public final class ClientListeners: Sendable {
 
   /// Begins to accept clients.
   ///
-  /// - Throws: when an address cannot be used; then nobody is accepted.
+  /// - Throws: `ListenFailure` when an address cannot be used; then nobody is accepted.
   public func start() async throws -> Addresses {
     var addresses = Addresses()
     addresses.line =

@@ -13,6 +13,7 @@ enum ShipListener {
   /// - Parameter handler: makes what serves a connection.
   /// - Returns: the listening channel, and the address in use, with the port that the system chose if
   ///   it was 0.
+  /// - Throws: `ListenFailure`.
   static func start(
     on loop: any EventLoop, host: String, port: Int, transport: (any TransportSecurity)?,
     logger: Logger, handler: @escaping @Sendable () -> any ChannelInboundHandler
@@ -36,8 +37,6 @@ enum ShipListener {
           try pipeline.addHandler(handler())
         }
       }
-    let channel = try await bootstrap.bind(host: host, port: port).get()
-    guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
-    return (channel, address)
+    return try await bootstrap.listen(host: host, port: port)
   }
 }

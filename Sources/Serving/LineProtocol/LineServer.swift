@@ -53,11 +53,11 @@ public final class LineServer: Sendable {
   /// Begins to accept clients.
   ///
   /// - Returns: the address, with the port that was chosen when `port` is 0.
-  /// - Throws: when the address cannot be used.
+  /// - Throws: `ListenFailure` when the address cannot be used.
   public func start(host: String, port: Int) async throws -> SocketAddress {
     let logger = logger
     let transport = transport
-    let channel = try await ServerBootstrap(group: group)
+    let (channel, address) = try await ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: Self.backlog)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .serverChannelInitializer { channel in
@@ -83,10 +83,9 @@ public final class LineServer: Sendable {
           try pipeline.addHandler(self.makeSession(on: channel.eventLoop))
         }
       }
-      .bind(host: host, port: port).get()
+      .listen(host: host, port: port)
     self.channel.withLock { $0 = channel }
     connections.sweep(for: directory, on: group.next())
-    guard let address = channel.localAddress else { throw ChannelError.unknownLocalAddress }
     return address
   }
 

@@ -39,8 +39,9 @@ struct PrimaryCommand: AsyncParsableCommand {
       let listen = service.listenAddress.map { "clients on \(describe($0))" } ?? "no clients"
       let http = service.httpAddress.map { ", HTTP on \(describe($0))" } ?? ""
       let ship = service.shipAddress.map { "replicas on \(describe($0))" } ?? "no replicas"
-      Console.output.write("ready: primary of \(path), \(listen)\(http), \(ship)\n")
-      try await NodeRun.serve(service, security, logger: options.logger)
+      try await NodeRun.serve(service, security, logger: options.logger) {
+        "primary of \(path), \(listen)\(http), \(ship)"
+      }
     }
   }
 
@@ -63,9 +64,9 @@ struct PrimaryCommand: AsyncParsableCommand {
     let http = service.httpAddress.map { ", HTTP on \(describe($0))" } ?? ""
     let ship = service.shipAddress.map { "replicas on \(describe($0))" } ?? "no replicas"
     let count = grouped(service.databases.counts.databases)
-    Console.output.write(
-      "ready: primary of \(count) databases in \(folder), \(listen)\(http), \(ship)\n")
-    try await NodeRun.serve(service, security, logger: options.logger)
+    try await NodeRun.serve(service, security, logger: options.logger) {
+      "primary of \(count) databases in \(folder), \(listen)\(http), \(ship)"
+    }
   }
 
   private func failure(_ error: any Error, path: String) -> any Error {

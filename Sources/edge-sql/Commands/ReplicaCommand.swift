@@ -51,19 +51,20 @@ struct ReplicaCommand: AsyncParsableCommand {
       } catch {
         throw failure(error, path: path)
       }
-      Task {
-        do {
-          try await service.waitUntilReady()
-        } catch { return }
-        let listen = service.listenAddress.map { "clients on \(describe($0))" } ?? "no clients"
-        let http = service.httpAddress.map { ", HTTP on \(describe($0))" } ?? ""
-        let ship = service.shipAddress.map { ", replicas on \(describe($0))" } ?? ""
-        let followed = upstreams.map(\.description).joined(separator: ",")
-        Console.output.write("ready: replica of \(followed) in \(path), \(listen)\(http)\(ship)\n")
-      }
       let watch = Task { await CopyWatch(service: service, logger: options.logger).run() }
       defer { watch.cancel() }
-      try await NodeRun.serve(service, security, logger: options.logger)
+      do {
+        try await NodeRun.serve(service, security, logger: options.logger) {
+          guard (try? await service.waitUntilReady()) != nil else { return nil }
+          let listen = service.listenAddress.map { "clients on \(describe($0))" } ?? "no clients"
+          let http = service.httpAddress.map { ", HTTP on \(describe($0))" } ?? ""
+          let ship = service.shipAddress.map { ", replicas on \(describe($0))" } ?? ""
+          let followed = upstreams.map(\.description).joined(separator: ",")
+          return "replica of \(followed) in \(path), \(listen)\(http)\(ship)"
+        }
+      } catch {
+        throw failure(error, path: path)
+      }
     }
   }
 
@@ -91,8 +92,9 @@ struct ReplicaCommand: AsyncParsableCommand {
     let http = service.httpAddress.map { ", HTTP on \(describe($0))" } ?? ""
     let ship = service.shipAddress.map { ", replicas on \(describe($0))" } ?? ""
     let followed = upstreams.map(\.description).joined(separator: ",")
-    Console.output.write("ready: replica of \(followed) in \(folder), \(listen)\(http)\(ship)\n")
-    try await NodeRun.serve(service, security, logger: options.logger)
+    try await NodeRun.serve(service, security, logger: options.logger) {
+      "replica of \(followed) in \(folder), \(listen)\(http)\(ship)"
+    }
   }
 
   private func failure(_ error: any Error, path: String) -> any Error {

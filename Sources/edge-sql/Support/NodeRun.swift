@@ -2,9 +2,7 @@
 // until a signal comes.
 
 import ArgumentParser
-import Glibc
 import Logging
-import NIOCore
 import ServiceLifecycle
 import Serving
 import Store
@@ -114,11 +112,16 @@ enum NodeRun {
   }
 
   /// Runs a service until SIGTERM or SIGINT; a second one ends the program at once.
+  ///
+  /// - Parameter ready: waits until clients are served, and says so in a line; nil when that never
+  ///   comes. By then a signal ends the program in order.
   static func serve(
-    _ service: some Service, _ security: NodeSecurity, logger: Logger
+    _ service: some Service, _ security: NodeSecurity, logger: Logger,
+    ready: @escaping @Sendable () async -> String?
   ) async throws {
+    // They end in the opposite order.
     var configuration = ServiceGroupConfiguration(
-      services: [SecurityReload(security: security), service],
+      services: [ReadyLine(ready: ready), SecurityReload(security: security), service],
       gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     configuration.maximumGracefulShutdownDuration = .seconds(15)
     try await ServiceGroup(configuration: configuration).run()
@@ -139,8 +142,8 @@ enum NodeRun {
       return CommandFailure(status, "\(path): \(error.message)")
     case let error as DiskError:
       return CommandFailure(.inputOutput, error.description)
-    case let error as IOError:
-      return CommandFailure(.unavailable, "\(error.localizedText)")
+    case let error as ListenFailure:
+      return CommandFailure(.unavailable, error.description)
     case is CancellationError: return CommandFailure(.failed, "cancelled")
     default:
       return CommandFailure(.failed, "\(error)")
@@ -148,14 +151,12 @@ enum NodeRun {
   }
 }
 
-extension IOError {
-  /// The system's words for the error.
-  fileprivate var localizedText: String {
-    switch errnoCode {
-    case EADDRINUSE: "the address is in use: another program listens there"
-    case EADDRNOTAVAIL: "the address does not belong to this machine"
-    case EACCES: "this user may not listen on that port"
-    default: description
-    }
+/// Tells on standard output that a node serves.
+private struct ReadyLine: Service {
+  let ready: @Sendable () async -> String?
+
+  func run() async throws {
+    if let line = await ready() { Console.output.write("ready: \(line)\n") }
+    try? await gracefulShutdown()
   }
 }

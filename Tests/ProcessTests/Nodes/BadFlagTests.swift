@@ -116,18 +116,48 @@ extension NodeTests {
       let directory = try TestDirectory()
       let (listener, port) = try freePort()
       defer { close(listener) }
-      let free = "127.0.0.1:0"
       let used = "127.0.0.1:\(port)"
-      for (listen, ship) in [(used, free), (free, used)] {
+      for flag in Self.listeners {
         try check(
-          [
-            "primary", "--db", "x.db", "--listen", listen, "--ship", ship, "--log-level",
-            "critical",
-          ], 69,
-          says: "in use", in: directory)
+          Self.node("primary", "x.db", flag, used), 69, says: "\(port)", "in use", in: directory)
       }
       // It can be started right after.
       _ = try NodeProcess(.primary, in: directory, database: "x.db")
+    }
+
+    /// A replica that cannot listen ends: with a file at once, without one after its first copy.
+    @Test func portInUseAtAReplica() throws {
+      let directory = try TestDirectory()
+      let primary = try NodeProcess(.primary, in: directory, database: "x.db")
+      let (listener, port) = try freePort()
+      defer { close(listener) }
+      for (number, flag) in Self.listeners.enumerated() {
+        let copy = "copy\(number).db"
+        let arguments =
+          Self.node("replica", copy, flag, "127.0.0.1:\(port)")
+          + ["--upstream", "127.0.0.1:\(primary.shipPort)"]
+        for _ in 0..<2 {
+          let result = try Program.edgeSQL().run(
+            arguments, directory: directory.path, deadline: .seconds(20))
+          #expect(result.status == .exited(69), "\(result.status) \(result.error)")
+          #expect(result.output.isEmpty)
+          #expect(result.error.contains("cannot listen on 127.0.0.1:\(port)"), "\(result.error)")
+        }
+        let replica = try NodeProcess(
+          .replica, in: directory, database: copy,
+          arguments: ["--upstream", "127.0.0.1:\(primary.shipPort)"])
+        let ended = try replica.terminate()
+        #expect(ended == .exited(0), "\(ended) \(replica.errorText)")
+      }
+    }
+
+    private static let listeners = ["--listen", "--http", "--ship"]
+
+    private static func node(
+      _ role: String, _ database: String, _ flag: String, _ address: String
+    ) -> [String] {
+      [role, "--db", database, "--log-level", "critical"]
+        + listeners.flatMap { [$0, $0 == flag ? address : "127.0.0.1:0"] }
     }
 
     private func freePort() throws -> (Int32, Int) { try LoopbackListener.open() }

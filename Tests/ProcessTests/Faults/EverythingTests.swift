@@ -25,7 +25,7 @@ extension NodeTests {
         try schedule.end()
         try load.progress(3)
         try load.stop()
-        try cluster.requireEqual()
+        try schedule.requireEqual()
         note("\(schedule.count) faults (\(schedule.summary)): \(load.summary)")
         for node in cluster.nodes { try load.require(in: node) }
       }

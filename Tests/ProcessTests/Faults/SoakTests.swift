@@ -65,7 +65,7 @@ extension NodeTests {
       try load.stop()
       try watch.stop()
       note("end: \(try line(cluster, load, schedule))")
-      try cluster.requireEqual()
+      try schedule.requireEqual()
       note("\(schedule.count) faults (\(schedule.summary)): \(load.summary)")
       for node in cluster.nodes { try load.require(in: node) }
       for (one, other) in zip(before ?? [], after) {

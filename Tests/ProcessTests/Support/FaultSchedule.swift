@@ -36,9 +36,9 @@ final class FaultSchedule {
   private(set) var count = 0
   private var readers: [(node: Int, connection: Connection, until: Int, before: Int64?)] = []
   private var foreignID: Int64 = -1
-  /// Replicas with a flipped bit. Where the WAL held the page as well, the bit shows only once the
-  /// WAL has begun anew, after the scrub that was to find it.
-  private var flipped: Set<Int> = []
+  /// The pages of replicas with a flipped bit. Where the WAL held the page as well, the bit shows
+  /// only once all of the WAL was copied or it has begun anew, after the scrub that was to find it.
+  private var flipped: [Int: Set<UInt32>] = [:]
   /// Pages of `ballast`, which nobody changes; see `prepare`.
   private static let ballastPages = 100...380
 
@@ -186,7 +186,7 @@ final class FaultSchedule {
     try endReaders(until: .max)
     let victim = cluster.nodes[node]
     try Files.flipBit(victim.database, at: byte)
-    flipped.insert(node)
+    flipped[node, default: []].insert(UInt32(byte / 4096 + 1))
     cluster.links[node - 1].heal()
     try scrub(victim)
   }
@@ -216,13 +216,31 @@ final class FaultSchedule {
   }
 
   private func isFlipped(_ node: NodeProcess) -> Bool {
-    flipped.contains { cluster.nodes[$0] === node }
+    flipped.keys.contains { cluster.nodes[$0] === node }
   }
 
   /// Ends all faults.
   func end() throws {
     for link in cluster.links { link.heal() }
     try endReaders(until: .max)
+  }
+
+  /// Waits until all nodes have the same, and compares them. Flipped bits that show only now are for
+  /// the scrub to find first; nothing else may differ.
+  func requireEqual() throws {
+    for (node, pages) in flipped {
+      let victim = cluster.nodes[node]
+      try cluster.settle()
+      do {
+        try samePages(cluster.primary.database, victim.database)
+      } catch {
+        let differing = try PageComparison(path: cluster.primary.database).differences(
+          from: PageComparison(path: victim.database), limit: pages.count + 1)
+        guard differing.allSatisfy({ pages.contains($0.pgno.rawValue) }) else { throw error }
+        try scrub(victim)
+      }
+    }
+    try cluster.requireEqual()
   }
 
   var summary: String {

@@ -97,24 +97,22 @@ public final class ReplicaService: Service, Sendable {
       throw error
     }
     // What is here can be read at once, unless it was not ours, or may be less than was served.
-    let existing = try await loop.submit { [parts] in parts.database }.get()
-    if let existing, !existing.awaitsUpstream {
-      do {
-        try await startServing(existing)
-      } catch {
-        await stop()
-        throw error
-      }
-    }
-    try await loop.submit { [self] in
-      try parts.follow { [self] database in
-        lifecycle.withLock { lifecycle in
-          guard !lifecycle.isStopped else { return }
-          // The listeners start beside the applier, which goes on meanwhile.
-          lifecycle.start = Task { await self.serveOrEnd(database) }
+    do {
+      let existing = try await loop.submit { [parts] in parts.database }.get()
+      if let existing, !existing.awaitsUpstream { try await startServing(existing) }
+      try await loop.submit { [self] in
+        try parts.follow { [self] database in
+          lifecycle.withLock { lifecycle in
+            guard !lifecycle.isStopped else { return }
+            // The listeners start beside the applier, which goes on meanwhile.
+            lifecycle.start = Task { await self.serveOrEnd(database) }
+          }
         }
-      }
-    }.get()
+      }.get()
+    } catch {
+      await stop()
+      throw error
+    }
   }
 
   /// What sessions of clients work with; nil before the first copy is complete.

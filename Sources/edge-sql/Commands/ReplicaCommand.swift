@@ -45,15 +45,10 @@ struct ReplicaCommand: AsyncParsableCommand {
         databasePath: path, upstreams: upstreams.map { NodeAddress(host: $0.host, port: $0.port) },
         options: options)
       replica.resets = reset
-      let service: ReplicaService
       do {
-        service = try await ReplicaService(configuration: replica)
-      } catch {
-        throw failure(error, path: path)
-      }
-      let watch = Task { await CopyWatch(service: service, logger: options.logger).run() }
-      defer { watch.cancel() }
-      do {
+        let service = try await ReplicaService(configuration: replica)
+        let watch = Task { await CopyWatch(service: service, logger: options.logger).run() }
+        defer { watch.cancel() }
         try await NodeRun.serve(service, security, logger: options.logger) {
           guard (try? await service.waitUntilReady()) != nil else { return nil }
           let listen = service.listenAddress.map { "clients on \(describe($0))" } ?? "no clients"

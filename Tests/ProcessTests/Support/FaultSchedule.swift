@@ -228,9 +228,9 @@ final class FaultSchedule {
   /// Waits until all nodes have the same, and compares them. Flipped bits that show only now are for
   /// the scrub to find first; nothing else may differ.
   func requireEqual() throws {
+    try cluster.settle()
     for (node, pages) in flipped {
       let victim = cluster.nodes[node]
-      try cluster.settle()
       do {
         try samePages(cluster.primary.database, victim.database)
       } catch {
